@@ -1,0 +1,60 @@
+/* Everything that can be configured, as one struct and one table (config.h makes parser, --help and sample from it).
+ *
+ * Thread: filled by main before the threads start; read-only afterwards. Owner: main.
+ */
+#pragma once
+
+#include "gateway/base/config.h"
+
+enum reactor_choice { REACTOR_LEAST_CONNECTIONS, REACTOR_ROUND_ROBIN };
+
+struct settings {
+    struct {
+        char *wss, *ws, *publish, *admin; /* addresses, "" is off; publish may name two, separated by a space or comma */
+        char *origins;                    /* "" same host, "*" any, or a list */
+        uint64_t backlog;
+    } listen;
+    struct {
+        char *certificate, *private_key; /* PEM files */
+    } tls;
+    struct {
+        uint64_t acceptors, reactors; /* 0: choose */
+        bool private_fds;
+        int balance; /* enum reactor_choice */
+    } threads;
+    struct {
+        uint64_t connections, connections_per_ip; /* 0: no limit */
+        uint64_t message_bytes;                   /* of one message, in and out */
+        uint64_t topics_per_connection;
+        uint64_t handshake_timeout; /* ms */
+        uint64_t close_timeout;     /* ms: how long a closing handshake may take */
+        uint64_t outbox_bytes;
+        uint64_t inflight_bytes;       /* published, not yet handed to the kernel; past it publishers are not read */
+        uint64_t publishers;           /* connections to the publish socket */
+    } limits;
+    struct {
+        uint64_t timeout, ping_interval; /* ms, 0: off */
+    } idle;
+    struct {
+        uint64_t timeout; /* ms */
+    } drain;
+    struct {
+        char *password; /* "" none */
+    } publish;
+    struct {
+        bool anonymous;
+    } auth;
+    struct {
+        bool enabled;
+    } demo;
+    struct {
+        int level;  /* enum log_level */
+        int format; /* enum log_format */
+    } log;
+};
+
+extern const struct config_key settings_keys[];
+extern const size_t settings_key_count;
+
+/* Rules between keys (a certificate when listen.wss is set, listen.admin beyond loopback, …). False with a sentence. */
+bool settings_check(const struct settings *settings, char *error, size_t error_size) __attribute__((warn_unused_result));
