@@ -47,8 +47,9 @@ struct http_request {
     const char *error;         /* PARSE_BAD: a static sentence */
 };
 
-/* Reads one request from the beginning of `data`. Body larger than max_body: 413. Duplicate Host, Sec-WebSocket-Key or
- * -Version, a missing Host on HTTP/1.1, bare CR/LF tricks and Content-Length together with Transfer-Encoding: 400.
+/* Reads one request from the beginning of `data`. Body larger than max_body: 413. Duplicate Host, Origin, Sec-WebSocket-Key &c.,
+ * a missing Host on HTTP/1.1, bare CR/LF tricks and Content-Length together with Transfer-Encoding: 400 (PROTOCOLS.md lists all).
+ * PARSE_MORE is given without a look at what follows the head's lines so far; PARSE_BAD is final.
  * Everything after an upgrade request's head is left for the caller (body empty). */
 enum parse_result http_request_parse(const char *data, size_t len, size_t max_body, struct http_request *out)
     __attribute__((warn_unused_result));
@@ -72,7 +73,8 @@ enum parse_result http_query_next(struct http_slice query, const char *name, siz
 bool http_slice_is(struct http_slice slice, const char *text); /* exact */
 
 /* Writes a response head with Content-Length, "Connection: close" (unless keep_alive) and Date-less, Server-less headers.
- * `extra` is NULL or whole header lines ending in CRLF; content_type NULL leaves it out. Returns bytes, 0 when it does not fit. */
+ * `extra` is NULL or whole header lines ending in CRLF; content_type NULL leaves it out. A 426 gets its Upgrade and
+ * Sec-WebSocket-Version by itself. Returns bytes, 0 when it does not fit. */
 size_t http_response_head(char *out, size_t out_size, int status, const char *content_type, size_t content_bytes,
                           bool keep_alive, const char *extra);
 /* Reason phrase, e.g. "Upgrade Required". */

@@ -58,7 +58,7 @@ struct ws_frame {
     size_t header_bytes;
     uint64_t payload_bytes;
     uint8_t *payload;    /* only after ws_reader_read(): unmasked, inside the input */
-    uint16_t close_code; /* PARSE_BAD: the code to close with, 1002, 1007 or 1009 */
+    uint16_t close_code; /* PARSE_BAD: the code to close with, 1002, 1007 or 1009; 1011 without memory */
     const char *error;   /* PARSE_BAD: a static sentence for the log */
 };
 

@@ -1,0 +1,112 @@
+/* Raw: topics stand in the URL, every publication is one frame with exactly the published bytes. */
+#include "gateway/adapter/adapter.h"
+#include "proto/utf8.h"
+#include "proto/ws_frame.h"
+
+#include <string.h>
+
+enum {
+    TOPICS_MAX = UINT8_MAX
+}; /* as many as adapter_admission counts, also when the settings have no limit */
+
+static bool raw_enabled(const struct settings *settings)
+{
+    (void)settings;
+    return true;
+}
+
+/* C0, DEL, and C1 (U+0080–U+009F), which valid UTF-8 writes as C2 80 … C2 9F. */
+static bool has_control_characters(const uint8_t *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] < 0x20 || text[i] == 0x7f)
+            return true;
+        if (text[i] == 0xc2 && i + 1 < len && text[i + 1] < 0xa0)
+            return true;
+    }
+    return false;
+}
+
+static bool has_topic(const struct adapter_admission *admission, const uint8_t *topic, size_t len)
+{
+    for (size_t at = 0; at < admission->topics_bytes; at += 1u + admission->topics[at]) {
+        if (admission->topics[at] == len && memcmp(&admission->topics[at + 1], topic, len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void refuse(struct adapter_admission *out, const char *error)
+{
+    out->status = 400;
+    out->error = error;
+    out->topic_count = 0;
+    out->topics_bytes = 0;
+}
+
+static void raw_accept(const struct settings *settings, const struct http_request *request,
+                       struct adapter_admission *out)
+{
+    uint64_t limit = settings->limits.topics_per_connection;
+    size_t cursor = 0;
+    if (limit == 0 || limit > TOPICS_MAX)
+        limit = TOPICS_MAX;
+    out->status = 101;
+    out->error = NULL;
+    out->topic_count = 0;
+    out->topics_bytes = 0;
+    out->subprotocol[0] = '\0';
+    for (;;) {
+        /* Decoded in place: a topic is never longer than what names it in the query, so the room suffices for
+         * what a head can carry. */
+        size_t used = out->topics_bytes;
+        size_t len = 0;
+        if (sizeof(out->topics) - used < 1 + TOPIC_BYTES_MAX)
+            return refuse(out, "topics are too long together");
+        uint8_t *topic = &out->topics[used + 1];
+        enum parse_result result =
+            http_query_next(request->query, "topic", &cursor, (char *)topic, TOPIC_BYTES_MAX, &len);
+        if (result == PARSE_MORE)
+            break;
+        if (result == PARSE_BAD)
+            return refuse(out, "topic is longer than 255 bytes or has a broken percent escape");
+        if (len == 0)
+            return refuse(out, "topic is empty");
+        if (!utf8_valid(topic, len) || has_control_characters(topic, len))
+            return refuse(out, "topic is not UTF-8 text without control characters");
+        if (has_topic(out, topic, len))
+            continue;
+        if (out->topic_count == limit)
+            return refuse(out, "too many topics");
+        out->topics[used] = (uint8_t)len;
+        out->topics_bytes = (uint16_t)(used + 1 + len);
+        out->topic_count++;
+    }
+    if (out->topic_count == 0)
+        refuse(out, "topic is missing: /ws?topic=NAME");
+}
+
+static size_t raw_encoded_bound(const struct publication *publication)
+{
+    return WS_SERVER_HEADER_MAX + publication->payload_bytes;
+}
+
+static size_t raw_encode(const struct publication *publication, uint8_t *out)
+{
+    /* The bound leaves room for the longest header, so the payload can follow whichever this one has. */
+    size_t header_bytes =
+        ws_frame_header(out, publication->text ? WS_TEXT : WS_BINARY, true, publication->payload_bytes);
+    if (publication->payload_bytes > 0)
+        memcpy(out + header_bytes, publication->payload, publication->payload_bytes);
+    return header_bytes + publication->payload_bytes;
+}
+
+const struct adapter adapter_raw = {
+    .name = "raw",
+    .path = "/ws",
+    .reads_messages = false,
+    .enabled = raw_enabled,
+    .accept = raw_accept,
+    .encoded_bound = raw_encoded_bound,
+    .encode = raw_encode,
+};
