@@ -36,7 +36,7 @@ struct config_key {
 
 struct config;
 
-/* Starts with every default in `settings` (zeroed first). NULL without memory. Aborts when a default does not parse: a bug in the table. */
+/* Starts with every default in `settings` (zeroed by the caller). NULL without memory. Aborts when a default does not parse: a bug in the table. */
 struct config *config_create(const struct config_key *keys, size_t key_count, void *settings);
 void config_destroy(struct config *config); /* wipes secrets, frees strings */
 

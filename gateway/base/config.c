@@ -1,0 +1,384 @@
+/* Reads a configuration into the caller's struct, checked against the caller's table. */
+#include "gateway/base/config.h"
+
+#include "gateway/base/assert.h"
+#include "gateway/base/config_value.h"
+
+#include <errno.h>
+#include <ini.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    FILE_BYTES_MAX = 1 << 20,
+    LINE_BYTES_MAX = 4096,
+    SUGGEST_BYTES_MAX = 64, /* longer names get no suggestion */
+};
+
+/* Debian's and Ubuntu's inih lets these be set at run time; elsewhere they are what inih was compiled with
+ * (lines of 200 bytes), and the weak references are null. */
+extern int ini_max_line __attribute__((weak));
+extern bool ini_allow_inline_comments __attribute__((weak));
+
+struct config {
+    const struct config_key *keys;
+    size_t key_count;
+    char *settings;
+    char **strings;  /* by key; what the settings' string fields point to */
+    uint32_t *lines; /* by key; where the text being read set it, 0: not yet */
+};
+
+/* One text on its way through inih. */
+struct source {
+    struct config *config;
+    const char *name;
+    const char *at, *end;
+    uint32_t line;
+    bool failed;
+    char *error;
+    size_t error_size;
+};
+
+static void free_string(char *string)
+{
+    if (!string)
+        return;
+    explicit_bzero(string, strlen(string));
+    free(string);
+}
+
+static bool set_string(struct config *config, size_t index, const char *text, char *error, size_t error_size)
+{
+    for (const char *c = text; *c; c++) {
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+            snprintf(error, error_size, "the value contains a control character");
+            return false;
+        }
+    }
+    char *copy = strdup(text);
+    if (!copy) {
+        snprintf(error, error_size, "out of memory");
+        return false;
+    }
+    free_string(config->strings[index]);
+    config->strings[index] = copy;
+    *(char **)(void *)(config->settings + config->keys[index].offset) = copy;
+    return true;
+}
+
+/* False with the end of a sentence that begins with the key's name. */
+static bool set_value(struct config *config, size_t index, const char *text, char *error, size_t error_size)
+{
+    const struct config_key *key = &config->keys[index];
+    void *field = config->settings + key->offset;
+    switch (key->type) {
+    case CONFIG_STRING:
+    case CONFIG_SECRET:
+        return set_string(config, index, text, error, error_size);
+    case CONFIG_BOOL:
+        return config_value_bool(text, field, error, error_size);
+    case CONFIG_UINT:
+    case CONFIG_SIZE:
+    case CONFIG_DURATION:
+        return config_value_number(key, text, field, error, error_size);
+    case CONFIG_ENUM:
+        return config_value_choice(key, text, field, error, error_size);
+    }
+    return false;
+}
+
+/* Levenshtein distance, one row at a time. Both at most SUGGEST_BYTES_MAX. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[SUGGEST_BYTES_MAX + 1];
+    size_t b_len = strlen(b);
+    for (size_t j = 0; j <= b_len; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1]; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_len; j++) {
+            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            size_t shorter = row[j] < row[j - 1] ? row[j] : row[j - 1];
+            diagonal = row[j];
+            row[j] = replaced < shorter + 1 ? replaced : shorter + 1;
+        }
+    }
+    return row[b_len];
+}
+
+/* What follows the section, or the whole name without one. */
+static const char *key_part(const char *name)
+{
+    const char *dot = strchr(name, '.');
+    return dot ? dot + 1 : name;
+}
+
+/* The known name that `name` was probably meant to be, or NULL. */
+static const char *nearest_key(const struct config *config, const char *name)
+{
+    const char *nearest = NULL;
+    size_t best = SIZE_MAX;
+    if (strlen(name) > SUGGEST_BYTES_MAX)
+        return NULL;
+    for (size_t i = 0; i < config->key_count; i++) {
+        const char *known = config->keys[i].name;
+        size_t distance = edit_distance(name, known);
+        /* The right key under the wrong section is nearer than its letters say. */
+        if (strcmp(key_part(name), key_part(known)) == 0)
+            distance = distance < 2 ? distance : 2;
+        if (distance < best) {
+            best = distance;
+            nearest = known;
+        }
+    }
+    return best <= 2 + strlen(name) / 4 ? nearest : NULL;
+}
+
+/* The key's index; key_count with a sentence's end when there is none. */
+static size_t find_key(const struct config *config, const char *name, char *error, size_t error_size)
+{
+    for (size_t i = 0; i < config->key_count; i++)
+        if (strcmp(config->keys[i].name, name) == 0)
+            return i;
+    const char *nearest = nearest_key(config, name);
+    if (nearest)
+        snprintf(error, error_size, "unknown key; did you mean %s?", nearest);
+    else
+        snprintf(error, error_size, "unknown key; --help lists all keys");
+    return config->key_count;
+}
+
+static void fail_source(struct source *source, uint32_t line, const char *what)
+{
+    snprintf(source->error, source->error_size, "%s:%u: %s", source->name, line, what);
+    source->failed = true;
+}
+
+static bool blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* Copies the next line for inih, as fgets() does. Comments become empty lines, so that they may be of any
+ * length, and indentation is taken away, because inih would read an indented line as the rest of the value
+ * above it. */
+static char *read_line(char *out, int out_size, void *context)
+{
+    struct source *source = context;
+    size_t room = (size_t)out_size;
+    if (source->failed || source->at == source->end) {
+        explicit_bzero(out, room); /* the last line may have been a password */
+        return NULL;
+    }
+    source->line++;
+    const char *start = source->at;
+    const char *newline = memchr(start, '\n', (size_t)(source->end - start));
+    const char *stop = newline ? newline : source->end;
+    source->at = newline ? newline + 1 : source->end;
+    while (start < stop && blank(*start))
+        start++;
+    size_t len = (size_t)(stop - start);
+    if (len > 0 && (*start == '#' || *start == ';'))
+        len = 0;
+    if (memchr(start, '\0', len)) {
+        fail_source(source, source->line, "the line contains a NUL byte");
+        len = 0;
+    }
+    if (len + 2 > room) {
+        char what[64];
+        snprintf(what, sizeof what, "the line is longer than %zu bytes", room - 2);
+        fail_source(source, source->line, what);
+        len = 0;
+    }
+    memcpy(out, start, len);
+    out[len] = '\n';
+    out[len + 1] = '\0';
+    return out;
+}
+
+/* inih's handler: returns 0 after an error, with source->error filled in. */
+static int take_pair(void *context, const char *section, const char *key, const char *value)
+{
+    struct source *source = context;
+    struct config *config = source->config;
+    char name[128], what[512], sentence[768];
+    if (source->failed)
+        return 0;
+    if (!*section) {
+        snprintf(sentence, sizeof sentence, "%s stands before any [section]", key);
+        fail_source(source, source->line, sentence);
+        return 0;
+    }
+    if (strpbrk(section, " \t")) {
+        snprintf(sentence, sizeof sentence, "[%s]: this section takes no name", section);
+        fail_source(source, source->line, sentence);
+        return 0;
+    }
+    snprintf(name, sizeof name, "%s.%s", section, key);
+    size_t index = find_key(config, name, what, sizeof what);
+    if (index < config->key_count && config->lines[index] != 0) {
+        snprintf(what, sizeof what, "set twice, first on line %u", config->lines[index]);
+        index = config->key_count;
+    }
+    if (index == config->key_count || !set_value(config, index, value, what, sizeof what)) {
+        snprintf(sentence, sizeof sentence, "%s: %s", name, what);
+        fail_source(source, source->line, sentence);
+        return 0;
+    }
+    config->lines[index] = source->line;
+    return 1;
+}
+
+static bool is_string(enum config_type type)
+{
+    return type == CONFIG_STRING || type == CONFIG_SECRET;
+}
+
+/* False without memory. */
+static bool set_defaults(struct config *config)
+{
+    char error[256];
+    for (size_t i = 0; i < config->key_count; i++) {
+        if (set_value(config, i, config->keys[i].default_value, error, sizeof error))
+            continue;
+        if (!is_string(config->keys[i].type))
+            pg_assert_failed(config->keys[i].name, __FILE__, __LINE__);
+        return false;
+    }
+    return true;
+}
+
+/* Wiped, because it may hold a password. */
+static void free_text(char *text, size_t size)
+{
+    explicit_bzero(text, size);
+    free(text);
+}
+
+/* NULL with a sentence; else *len bytes in a buffer of FILE_BYTES_MAX + 1. */
+static char *read_whole_file(const char *path, size_t *len, char *error, size_t error_size)
+{
+    FILE *file = fopen(path, "rbe");
+    if (!file) {
+        snprintf(error, error_size, "%s: cannot open it: %s", path, strerror(errno));
+        return NULL;
+    }
+    setvbuf(file, NULL, _IONBF, 0); /* no second copy of a password in stdio's buffer */
+    char *text = malloc(FILE_BYTES_MAX + 1);
+    if (!text) {
+        snprintf(error, error_size, "%s: out of memory", path);
+        fclose(file);
+        return NULL;
+    }
+    *len = fread(text, 1, FILE_BYTES_MAX + 1, file);
+    if (ferror(file))
+        snprintf(error, error_size, "%s: cannot read it: %s", path, strerror(errno));
+    else if (*len > FILE_BYTES_MAX)
+        snprintf(error, error_size, "%s: the file is longer than 1 MiB", path);
+    bool good = !ferror(file) && *len <= FILE_BYTES_MAX;
+    fclose(file);
+    if (!good) {
+        free_text(text, *len);
+        return NULL;
+    }
+    return text;
+}
+
+struct config *config_create(const struct config_key *keys, size_t key_count, void *settings)
+{
+    struct config *config = calloc(1, sizeof *config);
+    if (!config)
+        return NULL;
+    config->keys = keys;
+    config->key_count = key_count;
+    config->settings = settings;
+    config->strings = calloc(key_count, sizeof *config->strings);
+    config->lines = calloc(key_count, sizeof *config->lines);
+    if (!config->strings || !config->lines) {
+        config_destroy(config);
+        return NULL;
+    }
+    if (!set_defaults(config)) {
+        config_destroy(config);
+        return NULL;
+    }
+    return config;
+}
+
+void config_destroy(struct config *config)
+{
+    if (!config)
+        return;
+    for (size_t i = 0; config->strings && i < config->key_count; i++) {
+        if (!config->strings[i])
+            continue;
+        free_string(config->strings[i]);
+        *(char **)(void *)(config->settings + config->keys[i].offset) = NULL;
+    }
+    free(config->strings);
+    free(config->lines);
+    free(config);
+}
+
+bool config_read_text(struct config *config, const char *name, const char *text, size_t len, char *error,
+                      size_t error_size)
+{
+    struct source source = {.config = config,
+                            .name = name,
+                            .at = text,
+                            .end = text + len,
+                            .error = error,
+                            .error_size = error_size};
+    memset(config->lines, 0, config->key_count * sizeof *config->lines);
+    if (&ini_max_line)
+        ini_max_line = LINE_BYTES_MAX;
+    if (&ini_allow_inline_comments)
+        ini_allow_inline_comments = false; /* a password may contain " ;" */
+    int bad_line = ini_parse_stream(read_line, &source, take_pair, &source);
+    if (bad_line < 0) {
+        snprintf(error, error_size, "%s: out of memory", name);
+        return false;
+    }
+    /* inih goes on after a line that is neither a pair nor a section, so the handler may have failed later.
+     */
+    if (bad_line > 0 && (!source.failed || (uint32_t)bad_line < source.line))
+        fail_source(&source, (uint32_t)bad_line, "expected \"key = value\" or \"[section]\"");
+    return !source.failed;
+}
+
+bool config_read_file(struct config *config, const char *path, char *error, size_t error_size)
+{
+    size_t len;
+    char *text = read_whole_file(path, &len, error, error_size);
+    if (!text)
+        return false;
+    bool good = config_read_text(config, path, text, len, error, error_size);
+    free_text(text, len);
+    return good;
+}
+
+bool config_read_argument(struct config *config, const char *argument, char *error, size_t error_size)
+{
+    char name[SUGGEST_BYTES_MAX + 1], what[512];
+    const char *equals = strchr(argument, '=');
+    size_t name_len = equals ? (size_t)(equals - argument) : strlen(argument);
+    if (name_len < 3 || strncmp(argument, "--", 2) != 0 || name_len - 2 >= sizeof name) {
+        snprintf(error, error_size, "%.*s: expected --section.key=value",
+                 (int)(name_len < 100 ? name_len : 100), argument);
+        return false;
+    }
+    memcpy(name, argument + 2, name_len - 2);
+    name[name_len - 2] = '\0';
+    size_t index = find_key(config, name, what, sizeof what);
+    if (index < config->key_count && !equals) {
+        snprintf(error, error_size, "--%s needs a value: --%s=%s", name, name,
+                 config_value_placeholder(&config->keys[index]));
+        return false;
+    }
+    if (index == config->key_count || !set_value(config, index, equals + 1, what, sizeof what)) {
+        snprintf(error, error_size, "--%s: %s", name, what);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,108 @@
+/* Prints a table of settings for people: --help and a sample file. */
+#include "gateway/base/config.h"
+#include "gateway/base/config_value.h"
+
+#include <string.h>
+
+enum {
+    COLUMNS = 100,
+    HELP_COLUMN = 42, /* right of "  --limits.topics_per_connection=NUMBER" */
+    PARAGRAPH_MAX = 1024,
+};
+
+/* Columns that a UTF-8 text takes: one a code point, which holds for what help texts contain. */
+static size_t text_columns(const char *text, size_t bytes)
+{
+    size_t columns = 0;
+    for (size_t i = 0; i < bytes; i++)
+        columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+    return columns;
+}
+
+/* Wraps `text`; the first line goes on at column `at`, further ones begin with `prefix`. Ends the last line.
+ */
+static void print_wrapped(FILE *out, const char *text, const char *prefix, size_t at)
+{
+    size_t indent = text_columns(prefix, strlen(prefix));
+    while (*text) {
+        size_t bytes = strcspn(text, " ");
+        size_t columns = text_columns(text, bytes);
+        if (at > indent && at + 1 + columns > COLUMNS) {
+            fprintf(out, "\n%s", prefix);
+            at = indent;
+        } else if (at > indent) {
+            fputc(' ', out);
+            at++;
+        }
+        fwrite(text, 1, bytes, out);
+        at += columns;
+        text += bytes;
+        text += strspn(text, " ");
+    }
+    fputc('\n', out);
+}
+
+/* Help, then what the key accepts and its default in parentheses, as one paragraph. */
+static void describe(const struct config_key *key, bool with_range, char *out, size_t out_size)
+{
+    char range[CONFIG_RANGE_TEXT_MAX] = "";
+    if (with_range)
+        config_value_range(key, range, sizeof range);
+    if (*key->default_value && key->type != CONFIG_SECRET)
+        snprintf(out, out_size, "%s (%s%sdefault %s)", key->help, range, *range ? "; " : "",
+                 key->default_value);
+    else
+        snprintf(out, out_size, "%s", key->help);
+}
+
+/* Bytes of the name up to its dot. */
+static size_t section_bytes(const struct config_key *key)
+{
+    return strcspn(key->name, ".");
+}
+
+static bool same_section(const struct config_key *a, const struct config_key *b)
+{
+    size_t bytes = section_bytes(a);
+    return bytes == section_bytes(b) && memcmp(a->name, b->name, bytes) == 0;
+}
+
+void config_print_help(const struct config_key *keys, size_t key_count, FILE *out)
+{
+    char prefix[HELP_COLUMN + 1], text[PARAGRAPH_MAX];
+    memset(prefix, ' ', HELP_COLUMN);
+    prefix[HELP_COLUMN] = '\0';
+    for (size_t i = 0; i < key_count; i++) {
+        const struct config_key *key = &keys[i];
+        if (i == 0 || !same_section(key, key - 1))
+            fprintf(out, "%s[%.*s]\n", i ? "\n" : "", (int)section_bytes(key), key->name);
+        int used = fprintf(out, "  --%s=%s", key->name, config_value_placeholder(key));
+        if (used < 0)
+            return;
+        if (used < HELP_COLUMN)
+            fprintf(out, "%*s", HELP_COLUMN - used, "");
+        else
+            fprintf(out, "\n%s", prefix);
+        /* Where the placeholder says it all. */
+        describe(key, key->type != CONFIG_BOOL, text, sizeof text);
+        print_wrapped(out, text, prefix, HELP_COLUMN);
+    }
+}
+
+void config_print_sample(const struct config_key *keys, size_t key_count, FILE *out)
+{
+    char text[PARAGRAPH_MAX];
+    for (size_t i = 0; i < key_count; i++) {
+        const struct config_key *key = &keys[i];
+        size_t section = section_bytes(key);
+        if (i == 0 || !same_section(key, key - 1))
+            fprintf(out, "%s[%.*s]\n", i ? "\n" : "", (int)section, key->name);
+        else
+            fputc('\n', out);
+        describe(key, true, text, sizeof text);
+        fputs("# ", out);
+        print_wrapped(out, text, "# ", 2);
+        const char *value = key->type == CONFIG_SECRET ? "" : key->default_value;
+        fprintf(out, "#%s =%s%s\n", key->name + section + 1, *value ? " " : "", value);
+    }
+}

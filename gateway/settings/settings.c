@@ -1,0 +1,339 @@
+/* The table of settings and the rules between them. */
+#include "gateway/settings/settings.h"
+
+#include "gateway/base/log.h"
+#include "gateway/base/net.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#define AT(field) offsetof(struct settings, field)
+#define KIB       UINT64_C(1024)
+#define MIB       (1024 * KIB)
+#define GIB       (1024 * MIB)
+#define HOUR      UINT64_C(3600000) /* ms */
+#define DAY       (24 * HOUR)
+
+const struct config_key settings_keys[] = {
+    {.name = "listen.wss",
+     .type = CONFIG_STRING,
+     .offset = AT(listen.wss),
+     .default_value = "",
+     .help = "Address for WebSocket clients over TLS: 0.0.0.0:443, [::1]:8443, *:443 (IPv4 and IPv6)."},
+    {.name = "listen.ws",
+     .type = CONFIG_STRING,
+     .offset = AT(listen.ws),
+     .default_value = "",
+     .help = "Address for WebSocket clients without TLS, for use behind a proxy that ends TLS. unix:/path "
+             "works too."},
+    {.name = "listen.publish",
+     .type = CONFIG_STRING,
+     .offset = AT(listen.publish),
+     .default_value = "",
+     .help = "Address where backends publish with a Redis client: 127.0.0.1:6390 or unix:/run/pushgate.sock, "
+             "or both with "
+             "a space between."},
+    {.name = "listen.admin",
+     .type = CONFIG_STRING,
+     .offset = AT(listen.admin),
+     .default_value = "",
+     .help = "Address of /metrics, /healthz, /readyz and POST /publish over HTTP."},
+    {.name = "listen.origins",
+     .type = CONFIG_STRING,
+     .offset = AT(listen.origins),
+     .default_value = "",
+     .help = "Web origins whose pages may connect: https://example.org and others with spaces between, or * "
+             "for any. Empty: "
+             "only pages from the gateway's own host. Clients that are not browsers send no origin and are "
+             "not asked.",
+     .reloadable = true},
+    {.name = "listen.backlog",
+     .type = CONFIG_UINT,
+     .offset = AT(listen.backlog),
+     .default_value = "4096",
+     .min = 1,
+     .max = 65535,
+     .help = "Connections that the kernel holds until they are accepted (net.core.somaxconn caps it)."},
+
+    {.name = "tls.certificate",
+     .type = CONFIG_STRING,
+     .offset = AT(tls.certificate),
+     .default_value = "",
+     .help = "PEM file with the certificate and its chain, for listen.wss.",
+     .reloadable = true},
+    {.name = "tls.private_key",
+     .type = CONFIG_STRING,
+     .offset = AT(tls.private_key),
+     .default_value = "",
+     .help = "PEM file with the certificate's private key.",
+     .reloadable = true},
+
+    {.name = "threads.acceptors",
+     .type = CONFIG_UINT,
+     .offset = AT(threads.acceptors),
+     .default_value = "0",
+     .min = 1,
+     .max = 256,
+     .zero = "choose",
+     .help = "Threads that accept connections and do their handshakes."},
+    {.name = "threads.reactors",
+     .type = CONFIG_UINT,
+     .offset = AT(threads.reactors),
+     .default_value = "0",
+     .min = 1,
+     .max = 1024,
+     .zero = "choose",
+     .help = "Threads that hold the established connections."},
+    {.name = "threads.private_fds",
+     .type = CONFIG_BOOL,
+     .offset = AT(threads.private_fds),
+     .default_value = "on",
+     .help = "Gives each reactor a descriptor table of its own, so that RLIMIT_NOFILE counts per reactor."},
+    {.name = "threads.balance",
+     .type = CONFIG_ENUM,
+     .offset = AT(threads.balance),
+     .default_value = "least_connections",
+     .choices = "least_connections|round_robin",
+     .help = "How acceptors choose a connection's reactor."},
+
+    {.name = "limits.connections",
+     .type = CONFIG_UINT,
+     .offset = AT(limits.connections),
+     .default_value = "0",
+     .min = 1,
+     .max = 100000000,
+     .zero = "as many as descriptors allow",
+     .help = "Client connections at a time; past it, new ones get 503."},
+    {.name = "limits.connections_per_ip",
+     .type = CONFIG_UINT,
+     .offset = AT(limits.connections_per_ip),
+     .default_value = "0",
+     .min = 1,
+     .max = 100000000,
+     .zero = "no limit",
+     .help = "Client connections at a time from one IPv4 address or IPv6 /64."},
+    {.name = "limits.message_bytes",
+     .type = CONFIG_SIZE,
+     .offset = AT(limits.message_bytes),
+     .default_value = "64KiB",
+     .min = 1,
+     .max = GIB,
+     .help = "Largest message, published or sent by a client."},
+    {.name = "limits.topics_per_connection",
+     .type = CONFIG_UINT,
+     .offset = AT(limits.topics_per_connection),
+     .default_value = "32",
+     .min = 1,
+     .max = 255,
+     .help = "Topics that one connection may subscribe to."},
+    {.name = "limits.handshake_timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(limits.handshake_timeout),
+     .default_value = "10s",
+     .min = 100,
+     .max = HOUR,
+     .help = "Time from accepting a connection to its finished TLS handshake and upgrade."},
+    {.name = "limits.close_timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(limits.close_timeout),
+     .default_value = "5s",
+     .min = 10,
+     .max = HOUR,
+     .help = "Time for a client to answer a close frame."},
+    {.name = "limits.outbox_bytes",
+     .type = CONFIG_SIZE,
+     .offset = AT(limits.outbox_bytes),
+     .default_value = "256KiB",
+     .min = KIB,
+     .max = 4 * GIB - 1,
+     .zero = "no limit",
+     .help = "Bytes that may wait for a client that reads slowly; past it, it is disconnected with close "
+             "code 1013."},
+    {.name = "limits.inflight_bytes",
+     .type = CONFIG_SIZE,
+     .offset = AT(limits.inflight_bytes),
+     .default_value = "64MiB",
+     .min = KIB,
+     .max = 1024 * GIB,
+     .zero = "no limit",
+     .help = "Bytes published and not yet handed to the kernel; past it, publishers are not read until it "
+             "falls."},
+    {.name = "limits.publishers",
+     .type = CONFIG_UINT,
+     .offset = AT(limits.publishers),
+     .default_value = "1000",
+     .min = 1,
+     .max = 1000000,
+     .zero = "no limit",
+     .help = "Connections to listen.publish at a time."},
+
+    {.name = "idle.timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(idle.timeout),
+     .default_value = "90s",
+     .min = 100,
+     .max = 30 * DAY,
+     .zero = "never",
+     .help =
+         "A connection from which nothing is heard for this long is closed; the answer to a ping counts."},
+    {.name = "idle.ping_interval",
+     .type = CONFIG_DURATION,
+     .offset = AT(idle.ping_interval),
+     .default_value = "25s",
+     .min = 100,
+     .max = 30 * DAY,
+     .zero = "no pings",
+     .help = "How long a connection is quiet before it is sent a ping. Keep it under the idle timeout of "
+             "every proxy in "
+             "between, often 60s."},
+
+    {.name = "drain.timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(drain.timeout),
+     .default_value = "30s",
+     .min = 10,
+     .max = DAY,
+     .zero = "at once",
+     .help = "Time over which a stopping gateway spreads its closes, so that clients do not all come back at "
+             "once."},
+
+    {.name = "publish.password",
+     .type = CONFIG_SECRET,
+     .offset = AT(publish.password),
+     .default_value = "",
+     .help = "What publishers must give: AUTH on listen.publish, Authorization: Bearer for POST /publish. "
+             "Set it in the "
+             "file; arguments show in process lists."},
+
+    {.name = "auth.anonymous",
+     .type = CONFIG_BOOL,
+     .offset = AT(auth.anonymous),
+     .default_value = "on",
+     .help = "Admits clients that do not say who they are."},
+
+    {.name = "demo.enabled",
+     .type = CONFIG_BOOL,
+     .offset = AT(demo.enabled),
+     .default_value = "off",
+     .help = "Serves the demo page on / and the echo endpoint on /echo."},
+
+    {.name = "log.level",
+     .type = CONFIG_ENUM,
+     .offset = AT(log.level),
+     .default_value = "info",
+     .choices = "error|warn|info|debug",
+     .help = "The least important kind of line that is written.",
+     .reloadable = true},
+    {.name = "log.format",
+     .type = CONFIG_ENUM,
+     .offset = AT(log.format),
+     .default_value = "logfmt",
+     .choices = "logfmt|json",
+     .help = "How lines on stderr are written."},
+};
+const size_t settings_key_count = sizeof settings_keys / sizeof *settings_keys;
+
+/* The choices above are indices of these. */
+_Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "log.level");
+_Static_assert(LOG_FORMAT_LOGFMT == 0 && LOG_FORMAT_JSON == 1, "log.format");
+_Static_assert(REACTOR_LEAST_CONNECTIONS == 0 && REACTOR_ROUND_ROBIN == 1, "threads.balance");
+
+static bool reachable_from_outside(const struct net_address *address)
+{
+    if (address->storage.ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)&address->storage;
+        return ntohl(in->sin_addr.s_addr) >> 24 != IN_LOOPBACKNET;
+    }
+    if (address->storage.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const void *)&address->storage;
+        return !IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr);
+    }
+    return false;
+}
+
+/* `inside` says that whoever reaches this address may publish, unless a password is set. */
+static bool check_address(const struct settings *settings, const char *key, const char *text, bool inside,
+                          char *error, size_t error_size)
+{
+    struct net_address address;
+    char what[256];
+    if (!net_parse(text, &address, what, sizeof what)) {
+        snprintf(error, error_size, "%s: %s", key, what);
+        return false;
+    }
+    if (inside && reachable_from_outside(&address) && !*settings->publish.password) {
+        snprintf(error, error_size,
+                 "%s: %s can be reached from other machines, and whoever reaches it may publish; set "
+                 "publish.password or "
+                 "listen on 127.0.0.1",
+                 key, text);
+        return false;
+    }
+    return true;
+}
+
+/* One or two addresses with spaces or commas between. */
+static bool check_publish_addresses(const struct settings *settings, char *error, size_t error_size)
+{
+    static const char between[] = " ,";
+    const char *at = settings->listen.publish;
+    int count = 0;
+    for (at += strspn(at, between); *at; at += strspn(at, between)) {
+        char one[256];
+        size_t len = strcspn(at, between);
+        if (++count > 2) {
+            snprintf(error, error_size, "listen.publish names more than two addresses");
+            return false;
+        }
+        if (len >= sizeof one) {
+            snprintf(error, error_size, "listen.publish: an address is longer than %zu bytes",
+                     sizeof one - 1);
+            return false;
+        }
+        memcpy(one, at, len);
+        one[len] = '\0';
+        if (!check_address(settings, "listen.publish", one, true, error, error_size))
+            return false;
+        at += len;
+    }
+    return true;
+}
+
+static bool check_listeners(const struct settings *settings, char *error, size_t error_size)
+{
+    if (!*settings->listen.wss && !*settings->listen.ws) {
+        snprintf(error, error_size, "nothing listens for clients: set listen.wss or listen.ws");
+        return false;
+    }
+    if (*settings->listen.wss &&
+        !check_address(settings, "listen.wss", settings->listen.wss, false, error, error_size))
+        return false;
+    if (*settings->listen.ws &&
+        !check_address(settings, "listen.ws", settings->listen.ws, false, error, error_size))
+        return false;
+    if (*settings->listen.admin &&
+        !check_address(settings, "listen.admin", settings->listen.admin, true, error, error_size))
+        return false;
+    return check_publish_addresses(settings, error, error_size);
+}
+
+bool settings_check(const struct settings *settings, char *error, size_t error_size)
+{
+    if (!check_listeners(settings, error, error_size))
+        return false;
+    if (*settings->listen.wss && (!*settings->tls.certificate || !*settings->tls.private_key)) {
+        snprintf(error, error_size,
+                 "listen.wss needs tls.certificate and tls.private_key: set both, or use listen.ws");
+        return false;
+    }
+    if (settings->idle.timeout != 0 && settings->idle.ping_interval != 0 &&
+        settings->idle.timeout <= settings->idle.ping_interval) {
+        snprintf(error, error_size,
+                 "idle.timeout must be longer than idle.ping_interval, or connections end before their "
+                 "answer to a ping");
+        return false;
+    }
+    return true;
+}
