@@ -65,6 +65,8 @@ int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_by
 void broker_flush(struct broker *broker);
 /* More than inflight_bytes published and not yet handed to the kernel: stop reading publishers. */
 bool broker_congested(const struct broker *broker);
+/* Bytes of messages that still exist: published, not yet handed to the kernel. Any thread. */
+uint64_t broker_inflight_bytes(const struct broker *broker);
 
 uint64_t broker_subscribers(struct broker *broker, const char *topic, size_t topic_bytes);
 uint64_t broker_topic_count(const struct broker *broker);
