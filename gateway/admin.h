@@ -1,0 +1,42 @@
+/* The admin listener: HTTP for people, probes, Prometheus and backends that publish by POST.
+ *
+ * GET / /metrics /healthz /readyz, POST /publish?topic=NAME. Small on purpose:
+ * 256 connections, bounded buffers, a deadline for every request.
+ *
+ * Thread: one of its own, which only reads the other threads' statistics. Owner: create, start, stop and
+ * destroy by main. Requests to the broker come back into this struct's mailbox, so destroy it after the
+ * broker, which hands back what it has not answered.
+ */
+#pragma once
+
+#include "gateway/broker/broker.h"
+#include "gateway/conn/stats.h"
+#include "gateway/settings/settings.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+struct admin_config {
+    const struct settings *settings;
+    int listen_fd;               /* from net_listen(); belongs to the admin once it is created */
+    struct mailbox *broker_mail; /* broker_mailbox() */
+    size_t acceptor_count;
+    const struct acceptor_stats *const *acceptors;
+    size_t reactor_count;
+    const struct reactor_stats *const *reactors;
+    const struct publisher_stats *publisher; /* NULL: none */
+    _Atomic bool *ready;                     /* /readyz answers 200 while ready and not draining */
+    _Atomic bool *draining;
+};
+
+struct admin;
+/* Everything that the config points to must outlive the admin. NULL with a sentence; then listen_fd is still
+ * the caller's. */
+struct admin *admin_create(const struct admin_config *config, char *error, size_t error_size);
+/* False with errno when there is no thread. */
+bool admin_start(struct admin *admin) __attribute__((warn_unused_result));
+/* Any thread: tells the thread to stop, closes its connections and waits for its end. Harmless when it never
+ * started or has stopped. */
+void admin_stop(struct admin *admin);
+void admin_destroy(struct admin *admin); /* stops it first; NULL is harmless */
