@@ -1,0 +1,134 @@
+/* Slots are handed out from a reserved stretch, the most recently freed first. */
+#include "gateway/base/slab.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "gateway/base/assert.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SLAB_POISON 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#define SLAB_POISON 1
+#endif
+
+#ifdef SLAB_POISON
+#include <sanitizer/asan_interface.h>
+#define SLAB_NO_ASAN __attribute__((no_sanitize("address")))
+#else
+#define ASAN_POISON_MEMORY_REGION(address, size)   ((void)(address), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
+#define SLAB_NO_ASAN
+#endif
+
+/* What a free slot begins with; packed, because a slot may stand at any address. */
+struct __attribute__((packed)) free_link {
+    uint32_t next;
+};
+
+/* The link of a free slot is poisoned with the rest of it. */
+SLAB_NO_ASAN static uint32_t read_link(const struct slab *slab, uint32_t index)
+{
+    const struct free_link *link = slab_at(slab, index);
+    return link->next;
+}
+
+static size_t round_to_page(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return (bytes + page - 1) / page * page;
+}
+
+/* Poison outlives a mapping, so it goes before the pages do. */
+static void unpoison_used_part(const struct slab *slab)
+{
+    ASAN_UNPOISON_MEMORY_REGION(slab->base, (size_t)slab->fresh * slab->slot_bytes);
+}
+
+bool slab_init(struct slab *slab, size_t slot_bytes, uint32_t capacity)
+{
+    PG_ASSERT(slot_bytes >= sizeof(struct free_link) && capacity >= 1);
+    memset(slab, 0, sizeof *slab);
+    size_t bytes;
+    if (__builtin_mul_overflow(slot_bytes, (size_t)capacity, &bytes) || bytes > PTRDIFF_MAX / 2)
+        return false;
+    bytes = round_to_page(bytes);
+    void *base =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base == MAP_FAILED)
+        return false;
+    /* Memory grows with use, a page at a time; a kernel without huge pages refuses, which is as good. */
+    (void)madvise(base, bytes, MADV_NOHUGEPAGE);
+    slab->base = base;
+    slab->slot_bytes = slot_bytes;
+    slab->mapped_bytes = bytes;
+    slab->capacity = capacity;
+    slab->free_head = SLAB_NONE;
+    return true;
+}
+
+void slab_fini(struct slab *slab)
+{
+    if (slab->base) {
+        unpoison_used_part(slab);
+        munmap(slab->base, slab->mapped_bytes);
+    }
+    memset(slab, 0, sizeof *slab);
+    slab->free_head = SLAB_NONE;
+}
+
+uint32_t slab_alloc(struct slab *slab)
+{
+    uint32_t index = slab->free_head;
+    if (index != SLAB_NONE) {
+        PG_ASSERT(index < slab->fresh);
+        uint8_t *slot = slab_at(slab, index);
+        slab->free_head = read_link(slab, index);
+        ASAN_UNPOISON_MEMORY_REGION(slot, slab->slot_bytes);
+        memset(slot, 0, slab->slot_bytes);
+    } else if (slab->fresh < slab->capacity) {
+        index = slab->fresh++; /* zero pages from the kernel */
+    } else {
+        return SLAB_NONE;
+    }
+    slab->used++;
+    return index;
+}
+
+void slab_free(struct slab *slab, uint32_t index)
+{
+    /* Also catches the double free that is cheap to see: the same slot twice in a row. */
+    PG_ASSERT(index < slab->fresh && slab->used > 0 && index != slab->free_head);
+    struct free_link *link = slab_at(slab, index);
+    link->next = slab->free_head;
+    slab->free_head = index;
+    slab->used--;
+    ASAN_POISON_MEMORY_REGION(link, slab->slot_bytes);
+}
+
+void slab_trim(struct slab *slab)
+{
+    if (slab->used > 0 || slab->fresh == 0)
+        return;
+    if (madvise(slab->base, round_to_page((size_t)slab->fresh * slab->slot_bytes), MADV_DONTNEED) != 0)
+        return; /* locked memory: keep the pages and the free list */
+    unpoison_used_part(slab);
+    slab->fresh = 0;
+    slab->free_head = SLAB_NONE;
+}
+
+bool slab_validate(const struct slab *slab)
+{
+    if (slab->fresh > slab->capacity || slab->used > slab->fresh)
+        return false;
+    uint32_t free_slots = slab->fresh - slab->used;
+    uint32_t walked = 0;
+    for (uint32_t index = slab->free_head; index != SLAB_NONE; index = read_link(slab, index))
+        if (index >= slab->fresh || ++walked > free_slots)
+            return false;
+    return walked == free_slots;
+}
