@@ -1,7 +1,57 @@
-#include <stdio.h>
+/* The program: reads the command line, then runs the gateway. Exit status: 0 done, 1 failed, 2 bad arguments
+ * or settings. */
+#include "gateway/cli.h"
 
-int main(void)
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { EXIT_BAD_USAGE = 2 };
+
+/* With good settings. */
+static int act(enum cli_action action, const struct settings *settings)
 {
-    puts("pushgate " PUSHGATE_VERSION);
-    return 0;
+    switch (action) {
+    case CLI_HELP:
+        cli_print_help(stdout);
+        break;
+    case CLI_VERSION:
+        puts("pushgate " PUSHGATE_VERSION);
+        break;
+    case CLI_SAMPLE:
+        cli_print_sample(stdout);
+        break;
+    case CLI_CHECK:
+        cli_print_check(settings, stdout);
+        break;
+    case CLI_RUN:
+        fputs("pushgate: this build has no gateway yet\n", stderr);
+        return EXIT_FAILURE;
+    }
+    if (fflush(stdout) != 0) {
+        perror("pushgate: standard output");
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings settings = {0};
+    char error[1024];
+    enum cli_action action;
+    struct config *config = config_create(settings_keys, settings_key_count, &settings);
+    if (!config) {
+        fputs("pushgate: out of memory\n", stderr);
+        return EXIT_FAILURE;
+    }
+    int status;
+    enum cli_status read = cli_read(argc, argv, config, &settings, &action, error, sizeof error);
+    if (read == CLI_OK) {
+        status = act(action, &settings);
+    } else {
+        fprintf(stderr, "pushgate: %s\n", error);
+        status = read == CLI_BAD_SETTINGS && action == CLI_CHECK ? EXIT_FAILURE : EXIT_BAD_USAGE;
+    }
+    config_destroy(config);
+    return status;
 }

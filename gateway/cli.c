@@ -1,0 +1,167 @@
+/* Reads the command line and prints what it can ask for. */
+#include "gateway/cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* Arguments that are not settings. */
+struct request {
+    enum cli_action action;
+    const char *config_path; /* NULL: none */
+};
+
+static const struct {
+    const char *argument;
+    enum cli_action action;
+} actions[] = {
+    {"--help", CLI_HELP}, {"-h", CLI_HELP},       {"--version", CLI_VERSION},
+    {"-V", CLI_VERSION},  {"--check", CLI_CHECK}, {"--print-config-sample", CLI_SAMPLE},
+};
+
+/* An action that prints and ends wins over one that does not, so that --help helps in any company. */
+static bool take_action(struct request *request, const char *argument)
+{
+    for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
+        if (strcmp(argument, actions[i].argument) != 0)
+            continue;
+        if (request->action == CLI_RUN || request->action == CLI_CHECK)
+            request->action = actions[i].action;
+        return true;
+    }
+    return false;
+}
+
+/* Settings look like --section.key, with or without a value. */
+static bool is_setting(const char *argument)
+{
+    size_t name = strcspn(argument, "=");
+    return strncmp(argument, "--", 2) == 0 && memchr(argument, '.', name) != NULL;
+}
+
+static bool take_config(struct request *request, const char *path, char *error, size_t error_size)
+{
+    if (!path || !*path) {
+        snprintf(error, error_size, "--config needs a file: --config pushgate.conf");
+        return false;
+    }
+    if (request->config_path) {
+        snprintf(error, error_size, "--config stands twice: one file has all settings");
+        return false;
+    }
+    request->config_path = path;
+    return true;
+}
+
+static bool refuse(const char *argument, char *error, size_t error_size)
+{
+    if (*argument == '-')
+        snprintf(error, error_size, "%.100s: unknown argument; --help lists all", argument);
+    else
+        snprintf(error, error_size, "%.100s: unexpected argument; did you mean --config %.100s?", argument,
+                 argument);
+    return false;
+}
+
+static bool read_request(int argc, char **argv, struct request *request, char *error, size_t error_size)
+{
+    static const char config_equals[] = "--config=";
+    for (int i = 1; i < argc; i++) {
+        const char *argument = argv[i];
+        if (strcmp(argument, "--config") == 0) {
+            const char *path = i + 1 < argc ? argv[++i] : NULL;
+            if (!take_config(request, path, error, error_size))
+                return false;
+        } else if (strncmp(argument, config_equals, sizeof config_equals - 1) == 0) {
+            if (!take_config(request, argument + sizeof config_equals - 1, error, error_size))
+                return false;
+        } else if (!take_action(request, argument) && !is_setting(argument)) {
+            return refuse(argument, error, error_size);
+        }
+    }
+    return true;
+}
+
+static bool read_settings(int argc, char **argv, const struct request *request, struct config *config,
+                          char *error, size_t error_size)
+{
+    if (request->config_path && !config_read_file(config, request->config_path, error, error_size))
+        return false;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--config") == 0)
+            i++; /* its file may look like a setting */
+        else if (strncmp(argv[i], "--config=", 9) != 0 && is_setting(argv[i]) &&
+                 !config_read_argument(config, argv[i], error, error_size))
+            return false;
+    }
+    return true;
+}
+
+enum cli_status cli_read(int argc, char **argv, struct config *config, const struct settings *settings,
+                         enum cli_action *action, char *error, size_t error_size)
+{
+    struct request request = {.action = CLI_RUN};
+    bool understood = read_request(argc, argv, &request, error, error_size);
+    *action = request.action;
+    if (!understood)
+        return CLI_BAD_USAGE;
+    if (request.action != CLI_RUN && request.action != CLI_CHECK)
+        return CLI_OK;
+    if (!read_settings(argc, argv, &request, config, error, error_size) ||
+        !settings_check(settings, error, error_size))
+        return CLI_BAD_SETTINGS;
+    return CLI_OK;
+}
+
+void cli_print_help(FILE *out)
+{
+    fputs("Usage: pushgate [--config FILE] [--section.key=VALUE ...]\n"
+          "\n"
+          "A WebSocket push gateway: clients subscribe to topics, backends publish to them with any Redis "
+          "client.\n"
+          "\n"
+          "  --config FILE            Reads settings from an INI file: [section], then key = value.\n"
+          "  --check                  Checks settings and this machine's limits, then exits with 0 or 1.\n"
+          "  --print-config-sample    Prints a file with every setting, its meaning and its default.\n"
+          "  --version, -V            Prints the version.\n"
+          "  --help, -h               Prints this.\n"
+          "\n"
+          "Settings, for the file and for the command line, which wins. Sizes are written 512, 64KiB, 1MiB "
+          "or 2GiB,\n"
+          "durations 500ms, 30s, 5m, 2h or 1d.\n"
+          "\n",
+          out);
+    config_print_help(settings_keys, settings_key_count, out);
+}
+
+void cli_print_sample(FILE *out)
+{
+    fputs("# pushgate.conf: every setting with its default. Take the # away from a line to change it.\n"
+          "# A command line's --section.key=value wins over this file; pushgate --check reads both and says "
+          "what is wrong.\n"
+          "\n",
+          out);
+    config_print_sample(settings_keys, settings_key_count, out);
+}
+
+static void print_limit(const char *name, rlim_t value, FILE *out)
+{
+    if (value == RLIM_INFINITY)
+        fprintf(out, "%s unlimited", name);
+    else
+        fprintf(out, "%s %ju", name, (uintmax_t)value);
+}
+
+void cli_print_check(const struct settings *settings, FILE *out)
+{
+    struct rlimit limit;
+    fputs("settings: good\n", out);
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    fputs("descriptors: RLIMIT_NOFILE is ", out);
+    print_limit("soft", limit.rlim_cur, out);
+    print_limit(", hard", limit.rlim_max, out);
+    fputs(settings->threads.private_fds ? ", for each reactor (threads.private_fds is on)\n"
+                                        : ", for all threads together (threads.private_fds is off)\n",
+          out);
+}

@@ -1,0 +1,31 @@
+/* The command line: what pushgate was asked to do, and its settings.
+ *
+ * Thread: main, before others start. Owner: nobody; settings land in the caller's config.
+ */
+#pragma once
+
+#include "gateway/settings/settings.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum cli_action { CLI_RUN, CLI_CHECK, CLI_HELP, CLI_VERSION, CLI_SAMPLE };
+
+enum cli_status {
+    CLI_OK,
+    CLI_BAD_USAGE,    /* an argument that is not understood */
+    CLI_BAD_SETTINGS, /* in the file, in an argument, or several that do not go together */
+};
+
+/* Reads --config's file into `config`, then the arguments, which win, and checks `settings` (the struct that
+ * `config` fills). For CLI_HELP, CLI_VERSION and CLI_SAMPLE nothing is read. Not CLI_OK: one sentence in
+ * error; *action is set in any case. */
+enum cli_status cli_read(int argc, char **argv, struct config *config, const struct settings *settings,
+                         enum cli_action *action, char *error, size_t error_size)
+    __attribute__((warn_unused_result));
+
+void cli_print_help(FILE *out);
+void cli_print_sample(FILE *out);
+/* What --check says of good settings: the limits of this machine that matter to them. */
+void cli_print_check(const struct settings *settings, FILE *out);
