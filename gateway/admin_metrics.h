@@ -6,8 +6,10 @@
 
 #include "gateway/admin.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 #define ADMIN_METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
-void admin_metrics_write(const struct admin_config *config, FILE *out);
+/* `started_ms`: when the process started, milliseconds since 1970. */
+void admin_metrics_write(const struct admin_config *config, uint64_t started_ms, FILE *out);

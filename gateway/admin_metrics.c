@@ -1,0 +1,262 @@
+/* Writes every counter of conn/stats.h, summed over threads, as Prometheus text. */
+#include "gateway/admin_metrics.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Buckets end at 64 µs, 128 µs … 16.8 s: powers of two, where the histogram's cells end too. */
+enum { BUCKET_FIRST_POWER = 6, BUCKET_LAST_POWER = 24 };
+
+static const char *const transport_labels[TRANSPORT_COUNT] = {[TRANSPORT_WS] = "ws", [TRANSPORT_WSS] = "wss"};
+
+/* A counter or gauge without labels. */
+struct metric {
+    const char *name, *type, *help;
+    size_t offset; /* of the counter in its thread's statistics */
+};
+
+#define AT(field) offsetof(struct acceptor_stats, field)
+static const struct metric acceptor_metrics[] = {
+    {"pushgate_accept_errors_total", "counter", "Failures to accept, for lack of descriptors or memory.",
+     AT(accept_errors)},
+    {"pushgate_tls_handshakes_total", "counter", "TLS handshakes completed.", AT(tls_handshakes)},
+    {"pushgate_tls_resumed_total", "counter", "TLS handshakes that resumed a session.", AT(tls_resumed)},
+    {"pushgate_http_responses_total", "counter",
+     "Requests answered without upgrade: errors and the demo page.", AT(http_responses)},
+    {"pushgate_transferred_total", "counter", "Connections handed from acceptors to reactors.",
+     AT(transferred)},
+    {"pushgate_handshaking", "gauge", "Connections whose handshake is under way.", AT(handshaking)},
+};
+#undef AT
+
+#define AT(field) offsetof(struct reactor_stats, field)
+static const struct metric reactor_metrics[] = {
+    {"pushgate_opened_total", "counter", "WebSocket connections opened.", AT(opened)},
+    {"pushgate_deliveries_total", "counter", "Messages handed to a connection.", AT(deliveries)},
+    {"pushgate_delivered_bytes_total", "counter", "Bytes of those messages.", AT(delivered_bytes)},
+    {"pushgate_drops_total", "counter", "Messages that a slow connection missed.", AT(drops)},
+    {"pushgate_received_frames_total", "counter", "Frames received from clients.", AT(frames_in)},
+    {"pushgate_received_bytes_total", "counter", "Bytes received from clients.", AT(bytes_in)},
+    {"pushgate_pings_total", "counter", "Pings sent.", AT(pings)},
+    {"pushgate_outbox_bytes", "gauge", "Bytes that wait for slow clients.", AT(outbox_bytes)},
+    {"pushgate_outbox_connections", "gauge", "Connections for which bytes wait.", AT(outbox_connections)},
+    {"pushgate_reactor_topics", "gauge", "Topics with subscribers, counted once for each reactor.",
+     AT(topics)},
+    {"pushgate_wheel_entries", "gauge", "Timers armed.", AT(wheel_entries)},
+};
+#undef AT
+
+#define AT(field) offsetof(struct publisher_stats, field)
+static const struct metric publisher_metrics[] = {
+    {"pushgate_publisher_connections", "gauge", "Connections to the publish socket.", AT(connections)},
+    {"pushgate_commands_total", "counter", "Commands read from the publish socket.", AT(commands)},
+    {"pushgate_command_errors_total", "counter", "Commands answered with an error.", AT(errors)},
+    {"pushgate_publisher_protocol_errors_total", "counter", "Publishers closed for malformed input.",
+     AT(protocol_errors)},
+    {"pushgate_publisher_auth_failures_total", "counter", "Wrong passwords on the publish socket.",
+     AT(auth_failures)},
+    {"pushgate_publishes_total", "counter", "Messages published.", AT(publishes)},
+    {"pushgate_published_bytes_total", "counter", "Bytes of those messages.", AT(publish_bytes)},
+    {"pushgate_publish_reached_total", "counter", "Connections that those messages were queued to.",
+     AT(publish_reached)},
+    {"pushgate_topics", "gauge", "Topics with subscribers.", AT(topics)},
+    {"pushgate_inflight_bytes", "gauge", "Bytes published and not yet handed to the kernel.",
+     AT(inflight_bytes)},
+};
+#undef AT
+
+/* Statistics of all threads of one kind. */
+struct threads {
+    const void *const *stats;
+    size_t count;
+};
+
+static struct threads acceptors_of(const struct admin_config *config)
+{
+    return (struct threads){(const void *const *)config->acceptors, config->acceptor_count};
+}
+
+static struct threads reactors_of(const struct admin_config *config)
+{
+    return (struct threads){(const void *const *)config->reactors, config->reactor_count};
+}
+
+static void family(FILE *out, const char *name, const char *type, const char *help)
+{
+    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void single(FILE *out, const char *name, const char *type, const char *help, uint64_t value)
+{
+    family(out, name, type, help);
+    fprintf(out, "%s %" PRIu64 "\n", name, value);
+}
+
+static void labelled(FILE *out, const char *name, const char *label, const char *label_value, uint64_t value)
+{
+    fprintf(out, "%s{%s=\"%s\"} %" PRIu64 "\n", name, label, label_value, value);
+}
+
+static uint64_t read_at(const void *stats, size_t offset)
+{
+    return counter_read((const counter *)(const void *)((const char *)stats + offset));
+}
+
+static uint64_t sum_at(struct threads threads, size_t offset)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < threads.count; i++)
+        sum += read_at(threads.stats[i], offset);
+    return sum;
+}
+
+static void write_metrics(const struct metric *metrics, size_t count, struct threads threads, FILE *out)
+{
+    for (size_t i = 0; i < count; i++)
+        single(out, metrics[i].name, metrics[i].type, metrics[i].help, sum_at(threads, metrics[i].offset));
+}
+
+/* The second field of statm is resident pages. */
+static void write_memory(FILE *out)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    char text[128];
+    if (!file)
+        return;
+    char *line = fgets(text, sizeof text, file);
+    fclose(file);
+    char *second = line ? strchr(line, ' ') : NULL;
+    if (!second)
+        return;
+    uint64_t pages = strtoull(second, NULL, 10);
+    single(out, "process_resident_memory_bytes", "gauge", "Memory in use, without the kernel's for sockets.",
+           pages * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+static void write_cpu(FILE *out)
+{
+    struct rusage usage;
+    if (getrusage(RUSAGE_SELF, &usage) != 0)
+        return;
+    uint64_t us = (uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec;
+    uint64_t s = (uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec + us / 1000000;
+    family(out, "process_cpu_seconds_total", "counter", "User and system time spent.");
+    fprintf(out, "process_cpu_seconds_total %" PRIu64 ".%06" PRIu64 "\n", s, us % 1000000);
+}
+
+static void write_process(const struct admin_config *config, uint64_t started_ms, FILE *out)
+{
+    family(out, "pushgate_info", "gauge", "Version of this gateway.");
+    labelled(out, "pushgate_info", "version", PUSHGATE_VERSION, 1);
+    single(out, "pushgate_ready", "gauge", "1 when all listeners are open.", atomic_load(config->ready));
+    single(out, "pushgate_draining", "gauge", "1 while the gateway is stopping.",
+           atomic_load(config->draining));
+    family(out, "process_start_time_seconds", "gauge", "When the gateway started, seconds since 1970.");
+    fprintf(out, "process_start_time_seconds %" PRIu64 ".%03" PRIu64 "\n", started_ms / 1000,
+            started_ms % 1000);
+    write_cpu(out);
+    write_memory(out);
+}
+
+static void write_acceptors(const struct admin_config *config, FILE *out)
+{
+    struct threads acceptors = acceptors_of(config);
+    family(out, "pushgate_accepted_total", "counter", "Client connections accepted.");
+    for (unsigned t = 0; t < TRANSPORT_COUNT; t++)
+        labelled(out, "pushgate_accepted_total", "transport", transport_labels[t],
+                 sum_at(acceptors, offsetof(struct acceptor_stats, accepted) + t * sizeof(counter)));
+    family(out, "pushgate_handshake_failures_total", "counter",
+           "Accepted connections that never became a WebSocket.");
+    for (unsigned i = 0; i < HANDSHAKE_FAILURE_COUNT; i++)
+        labelled(out, "pushgate_handshake_failures_total", "reason",
+                 handshake_failure_label((enum handshake_failure)i),
+                 sum_at(acceptors, offsetof(struct acceptor_stats, failures) + i * sizeof(counter)));
+    write_metrics(acceptor_metrics, sizeof acceptor_metrics / sizeof *acceptor_metrics, acceptors, out);
+}
+
+static size_t connections_offset(unsigned adapter, unsigned transport)
+{
+    return offsetof(struct reactor_stats, connections) +
+           (adapter * TRANSPORT_COUNT + transport) * sizeof(counter);
+}
+
+static void write_connections(const struct admin_config *config, FILE *out)
+{
+    struct threads reactors = reactors_of(config);
+    family(out, "pushgate_connections", "gauge", "Open WebSocket connections.");
+    for (unsigned a = 0; a < ADAPTER_COUNT; a++)
+        for (unsigned t = 0; t < TRANSPORT_COUNT; t++)
+            fprintf(out, "pushgate_connections{adapter=\"%s\",transport=\"%s\"} %" PRIu64 "\n",
+                    adapter_get((enum adapter_id)a)->name, transport_labels[t],
+                    sum_at(reactors, connections_offset(a, t)));
+
+    family(out, "pushgate_reactor_connections", "gauge", "Open WebSocket connections of each reactor.");
+    for (size_t r = 0; r < reactors.count; r++) {
+        uint64_t sum = 0;
+        for (unsigned a = 0; a < ADAPTER_COUNT; a++)
+            for (unsigned t = 0; t < TRANSPORT_COUNT; t++)
+                sum += read_at(reactors.stats[r], connections_offset(a, t));
+        fprintf(out, "pushgate_reactor_connections{reactor=\"%zu\"} %" PRIu64 "\n", r, sum);
+    }
+}
+
+/* Merged first, so that buckets and count come from one snapshot and agree. */
+static void write_histogram(struct threads threads, size_t offset, const char *name, const char *help,
+                            FILE *out)
+{
+    struct histogram merged = {0};
+    for (size_t i = 0; i < threads.count; i++)
+        histogram_merge(&merged,
+                        (const struct histogram *)(const void *)((const char *)threads.stats[i] + offset));
+    family(out, name, "histogram", help);
+    for (unsigned power = BUCKET_FIRST_POWER; power <= BUCKET_LAST_POWER; power++) {
+        uint64_t limit = UINT64_C(1) << power;
+        fprintf(out, "%s_bucket{le=\"%" PRIu64 ".%06" PRIu64 "\"} %" PRIu64 "\n", name, limit / 1000000,
+                limit % 1000000, histogram_count_le(&merged, limit));
+    }
+    uint64_t count = histogram_count(&merged), sum = histogram_sum_us(&merged);
+    fprintf(out,
+            "%s_bucket{le=\"+Inf\"} %" PRIu64 "\n%s_sum %" PRIu64 ".%06" PRIu64 "\n%s_count %" PRIu64 "\n",
+            name, count, name, sum / 1000000, sum % 1000000, name, count);
+}
+
+static void write_reactors(const struct admin_config *config, FILE *out)
+{
+    struct threads reactors = reactors_of(config);
+    write_connections(config, out);
+    family(out, "pushgate_closes_total", "counter", "Closed WebSocket connections.");
+    for (unsigned i = CLOSE_NONE + 1; i < CLOSE_REASON_COUNT; i++)
+        labelled(out, "pushgate_closes_total", "reason", close_reason_label((enum close_reason)i),
+                 sum_at(reactors, offsetof(struct reactor_stats, closes) + i * sizeof(counter)));
+    write_metrics(reactor_metrics, sizeof reactor_metrics / sizeof *reactor_metrics, reactors, out);
+    write_histogram(reactors, offsetof(struct reactor_stats, loop_latency), "pushgate_loop_latency_seconds",
+                    "One turn of a reactor's loop, without waiting.", out);
+    write_histogram(reactors, offsetof(struct reactor_stats, delivery_latency),
+                    "pushgate_delivery_latency_seconds", "From reading a publication to its last subscriber.",
+                    out);
+}
+
+static void write_wakes(const struct admin_config *config, struct threads publisher, FILE *out)
+{
+    family(out, "pushgate_wakes_total", "counter", "Times that a kind of thread woke up to work.");
+    labelled(out, "pushgate_wakes_total", "thread", "acceptor",
+             sum_at(acceptors_of(config), offsetof(struct acceptor_stats, wakes)));
+    labelled(out, "pushgate_wakes_total", "thread", "reactor",
+             sum_at(reactors_of(config), offsetof(struct reactor_stats, wakes)));
+    labelled(out, "pushgate_wakes_total", "thread", "publisher",
+             sum_at(publisher, offsetof(struct publisher_stats, wakes)));
+}
+
+void admin_metrics_write(const struct admin_config *config, uint64_t started_ms, FILE *out)
+{
+    const void *const publisher_stats[] = {config->publisher};
+    struct threads publisher = {publisher_stats, config->publisher ? 1 : 0};
+    write_process(config, started_ms, out);
+    write_acceptors(config, out);
+    write_reactors(config, out);
+    write_metrics(publisher_metrics, sizeof publisher_metrics / sizeof *publisher_metrics, publisher, out);
+    write_wakes(config, publisher, out);
+}
