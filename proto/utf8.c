@@ -29,11 +29,10 @@ static const struct step steps[STATE_COUNT] = {
     [AFTER_F4] = {0x80, 0x8f, NEED_TWO},
 };
 
+/* `byte` is not ASCII. */
 static uint8_t state_after_lead(uint8_t byte)
 {
-    if (byte < 0x80)
-        return UTF8_START;
-    if (byte < 0xc2) /* a continuation byte, or an overlong form of ASCII */
+    if (byte < 0xc2) /* a continuation byte, or the start of an overlong form */
         return UTF8_REJECT;
     if (byte < 0xe0)
         return NEED_ONE;
