@@ -117,8 +117,7 @@ void cli_print_help(FILE *out)
 {
     fputs("Usage: pushgate [--config FILE] [--section.key=VALUE ...]\n"
           "\n"
-          "A WebSocket push gateway: clients subscribe to topics, backends publish to them with any Redis "
-          "client.\n"
+          "A WebSocket push gateway: clients subscribe to topics, backends publish with any Redis client.\n"
           "\n"
           "  --config FILE            Reads settings from an INI file: [section], then key = value.\n"
           "  --check                  Checks settings and this machine's limits, then exits with 0 or 1.\n"
@@ -126,9 +125,8 @@ void cli_print_help(FILE *out)
           "  --version, -V            Prints the version.\n"
           "  --help, -h               Prints this.\n"
           "\n"
-          "Settings, for the file and for the command line, which wins. Sizes are written 512, 64KiB, 1MiB "
-          "or 2GiB,\n"
-          "durations 500ms, 30s, 5m, 2h or 1d.\n"
+          "Settings, for the file and for the command line, which wins. Sizes are written 512, 64KiB,\n"
+          "1MiB or 2GiB, durations 500ms, 30s, 5m, 2h or 1d.\n"
           "\n",
           out);
     config_print_help(settings_keys, settings_key_count, out);
@@ -136,11 +134,12 @@ void cli_print_help(FILE *out)
 
 void cli_print_sample(FILE *out)
 {
-    fputs("# pushgate.conf: every setting with its default. Take the # away from a line to change it.\n"
-          "# A command line's --section.key=value wins over this file; pushgate --check reads both and says "
-          "what is wrong.\n"
-          "\n",
-          out);
+    fputs(
+        "# pushgate.conf: every setting with its default. Take the # away from a line to change it.\n"
+        "# The command line's --section.key=value wins over this file. pushgate --check --config FILE says\n"
+        "# what is wrong with it.\n"
+        "\n",
+        out);
     config_print_sample(settings_keys, settings_key_count, out);
 }
 
