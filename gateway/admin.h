@@ -1,11 +1,11 @@
 /* The admin listener: HTTP for people, probes, Prometheus and backends that publish by POST.
  *
- * GET / /metrics /healthz /readyz, POST /publish?topic=NAME. Small on purpose:
+ * GET /, /metrics, /healthz and /readyz, POST /publish?topic=NAME. Small on purpose:
  * 256 connections, bounded buffers, a deadline for every request.
  *
  * Thread: one of its own, which only reads the other threads' statistics. Owner: create, start, stop and
- * destroy by main. Requests to the broker come back into this struct's mailbox, so destroy it after the
- * broker, which hands back what it has not answered.
+ * destroy by main. The broker answers into this struct's mailbox, so destroy it after the publisher's thread
+ * has ended.
  */
 #pragma once
 
