@@ -1,7 +1,7 @@
 /* Certificates and policy for TLS 1.3: one context per acceptor thread, built from files, replaced on reload.
  *
- * Thread: created on any, used by one. Owner: whoever created it; handshakes in progress keep what they need alive themselves (SSL_CTX is
- * reference-counted by OpenSSL).
+ * Thread: created on any, used by one. Owner: whoever created it; handshakes in progress keep what they need
+ * alive themselves (each holds a reference).
  */
 #pragma once
 
@@ -16,5 +16,10 @@ struct tls_context_config {
 };
 
 /* Checks that files exist, parse and belong together; NULL with a sentence that names the file. */
-struct tls_context *tls_context_create(const struct tls_context_config *config, char *error, size_t error_size);
+struct tls_context *tls_context_create(const struct tls_context_config *config, char *error,
+                                       size_t error_size);
 void tls_context_destroy(struct tls_context *context);
+/* Takes over the keys of `from`'s session tickets, so that a client resumes on any acceptor and after a
+ * reload. False when OpenSSL refuses. */
+bool tls_context_share_tickets(struct tls_context *context, struct tls_context *from)
+    __attribute__((warn_unused_result));

@@ -1,0 +1,21 @@
+/* What the two files of gateway/tls know of each other; for nobody else.
+ *
+ * Thread: as tls_context.h and tls_handshake.h say. Owner: a handshake retains its context, so that a reload
+ * may drop it.
+ */
+#pragma once
+
+#include "gateway/tls/tls_context.h"
+
+#include <openssl/bio.h>
+#include <openssl/ssl.h>
+
+SSL_CTX *tls_context_ssl(const struct tls_context *context);
+/* The method of the handshake's BIO: it must outlive every BIO made from it, hence the reference. */
+const BIO_METHOD *tls_context_bio_method(const struct tls_context *context);
+struct tls_context *tls_context_retain(struct tls_context *context);
+
+/* Called by OpenSSL for every secret of a handshake whose SSL has it as app data. */
+void tls_handshake_keylog(const SSL *ssl, const char *line);
+/* Fills in reading and writing. False when OpenSSL refuses. */
+bool tls_handshake_bio_setup(BIO_METHOD *method);
