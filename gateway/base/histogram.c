@@ -20,9 +20,11 @@ static unsigned cell_of(uint64_t value)
     return cell < HISTOGRAM_CELLS ? cell : HISTOGRAM_CELLS - 1;
 }
 
-/* The greatest value in the cell. */
+/* The greatest value in the cell; the last one holds all that is beyond the range. */
 static uint64_t cell_end(unsigned cell)
 {
+    if (cell == HISTOGRAM_CELLS - 1)
+        return UINT64_MAX;
     if (cell < HISTOGRAM_STEPS)
         return cell + 1;
     unsigned exponent = cell / HISTOGRAM_STEPS - 1;
@@ -74,20 +76,15 @@ uint64_t histogram_quantile(const struct histogram *h, double quantile)
         rank++;
     if (rank == 0)
         rank = 1;
+    if (rank > count)
+        rank = count;
     uint64_t seen = 0;
-    unsigned last = 0;
     for (unsigned cell = 0; cell < HISTOGRAM_CELLS - 1; cell++) {
-        uint64_t here = counter_read(&h->cells[cell]);
-        if (!here)
-            continue;
-        seen += here;
-        last = cell;
+        seen += counter_read(&h->cells[cell]);
         if (seen >= rank)
             return cell_end(cell);
     }
-    /* The last cell has no upper end; and a quantile above 1 is asked for the maximum. */
-    uint64_t max = counter_read(&h->max_us);
-    return counter_read(&h->cells[HISTOGRAM_CELLS - 1]) ? max : cell_end(last);
+    return counter_read(&h->max_us);
 }
 
 void histogram_merge(struct histogram *into, const struct histogram *from)
