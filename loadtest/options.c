@@ -1,0 +1,306 @@
+/* Reads the command line by a table. */
+#include "loadtest/options.h"
+
+#include "loadtest/payload.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum option_type {
+    OPTION_STRING,
+    OPTION_UINT,     /* with k and M for thousands and millions */
+    OPTION_DURATION, /* 500ms, 30s, 5m, 1h; kept in milliseconds */
+    OPTION_FLAG,
+    OPTION_HEADER, /* may stand there several times */
+};
+
+struct option_row {
+    const char *name;
+    enum option_type type;
+    size_t offset;
+    const char *default_value; /* NULL: unset */
+    uint64_t min, max;
+    const char *argument;
+    const char *help;
+};
+
+#define AT(field) offsetof(struct load_options, field)
+
+enum { DAY_MS = 24 * 3600 * 1000, RATE_MAX = 100 * 1000 * 1000 };
+
+static const struct option_row rows[] = {
+    {"target", OPTION_STRING, AT(target_text), NULL, 0, 0, "URL",
+     "ws:// or wss:// address; {topic} in it becomes load-0 … load-(K-1); topic=NAME stays as it is with one "
+     "topic, "
+     "else becomes NAME-0 …"},
+    {"connections", OPTION_UINT, AT(connections), "1000", 1, 4000000, "N", "connections to open"},
+    {"rate", OPTION_UINT, AT(rate), "0", 0, RATE_MAX, "R",
+     "new connections per second; 0: as fast as --in-progress allows"},
+    {"in-progress", OPTION_UINT, AT(in_progress), "256", 1, 100000, "N",
+     "connections that may be opening at the same time"},
+    {"connect-timeout", OPTION_DURATION, AT(connect_timeout_ms), "15s", 1, DAY_MS, "TIME",
+     "from connect() to the 101 answer"},
+    {"hold", OPTION_DURATION, AT(hold_ms), "10s", 0, DAY_MS, "TIME",
+     "how long to stay when all are open; with fanout and no --messages: how long to publish"},
+    {"sources", OPTION_STRING, AT(sources_text), NULL, 0, 0, "FIRST-LAST",
+     "IPv4 addresses to connect from in turn (a loopback target: 127.0.0.1-127.0.0.40); '' lets the kernel "
+     "choose"},
+    {"processes", OPTION_UINT, AT(processes), "0", 0, 1000, "N",
+     "workers, each with its own file descriptor table; 0: as many as RLIMIT_NOFILE needs"},
+    {"shared-fds", OPTION_FLAG, AT(shared_fds), NULL, 0, 0, NULL,
+     "workers share one descriptor table (for ThreadSanitizer)"},
+    {"cafile", OPTION_STRING, AT(ca_file), NULL, 0, 0, "FILE",
+     "PEM certificates to trust; without it, the system's"},
+    {"insecure", OPTION_FLAG, AT(insecure), NULL, 0, 0, NULL, "accept any certificate"},
+    {"subprotocol", OPTION_STRING, AT(subprotocol), "", 0, 0, "NAME", "Sec-WebSocket-Protocol to offer"},
+    {"header", OPTION_HEADER, AT(headers), NULL, 0, 0, "'NAME: VALUE'",
+     "further header of the upgrade request; may be repeated"},
+    {"send", OPTION_STRING, AT(send_text), NULL, 0, 0, "TEXT",
+     "text frame to send when a connection is open"},
+    {"publish", OPTION_STRING, AT(publish), NULL, 0, 0, "ADDRESS",
+     "fanout: Redis-protocol endpoint, 127.0.0.1:6390 or unix:PATH"},
+    {"publish-rate", OPTION_UINT, AT(publish_rate), "0", 0, RATE_MAX, "P",
+     "messages per second over all topics; 0: as fast as the endpoint answers"},
+    {"publish-pipeline", OPTION_UINT, AT(publish_pipeline), "64", 1, 100000, "N",
+     "publishes that may wait for their reply"},
+    {"messages", OPTION_UINT, AT(messages), "0", 0, 4000000000, "N",
+     "messages to publish, topic by topic in turn; 0: during --hold"},
+    {"topics", OPTION_UINT, AT(topics), "1", 1, 1000000, "K",
+     "topics; connection i subscribes to number i mod K"},
+    {"message-bytes", OPTION_UINT, AT(message_bytes), "128", PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MAX, "BYTES",
+     "size of a message"},
+    {"settle", OPTION_DURATION, AT(settle_ms), "5s", 1, DAY_MS, "TIME",
+     "give up waiting for messages, pongs or closes when none has arrived for so long"},
+    {"json", OPTION_STRING, AT(json_file), NULL, 0, 0, "FILE",
+     "write the report as JSON as well ('-': standard output)"},
+    {"ready-fd", OPTION_UINT, AT(ready_fd), "0", 0, 1000000, "FD",
+     "also write the line 'ready' to this descriptor when all connections are open"},
+    {"quiet", OPTION_FLAG, AT(quiet), NULL, 0, 0, NULL, "no progress"},
+};
+
+enum { ROW_COUNT = sizeof(rows) / sizeof(rows[0]) };
+
+struct unit {
+    const char *suffix;
+    uint64_t factor;
+};
+
+static const struct unit count_units[] = {{"", 1}, {"k", 1000}, {"K", 1000}, {"M", 1000000}, {NULL, 0}};
+static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600000}, {NULL, 0}};
+
+static bool parse_number(const char *text, const struct unit *units, uint64_t *out)
+{
+    uint64_t value = 0;
+    if (*text < '0' || *text > '9')
+        return false;
+    for (; *text >= '0' && *text <= '9'; text++)
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, (uint64_t)(*text - '0'), &value))
+            return false;
+    for (; units->suffix; units++)
+        if (strcmp(text, units->suffix) == 0)
+            return !__builtin_mul_overflow(value, units->factor, out);
+    if (*text == '\0' && value == 0) { /* a duration of 0 needs no unit */
+        *out = 0;
+        return true;
+    }
+    return false;
+}
+
+static bool add_header(char **headers, const char *text)
+{
+    size_t old = *headers ? strlen(*headers) : 0, len = strlen(text);
+    const char *colon = strchr(text, ':');
+    if (!colon || colon == text || strpbrk(text, "\r\n") || len > 4096 || old > 8192)
+        return false;
+    char *grown = realloc(*headers, old + len + 3);
+    if (!grown)
+        return false;
+    memcpy(grown + old, text, len);
+    snprintf(grown + old + len, 3, "\r\n");
+    *headers = grown;
+    return true;
+}
+
+static bool set_value(struct load_options *options, const struct option_row *row, const char *value,
+                      char *error, size_t error_size)
+{
+    void *field = (char *)options + row->offset;
+    uint64_t number = 0;
+
+    switch (row->type) {
+    case OPTION_STRING:
+        *(const char **)field = value;
+        return true;
+    case OPTION_FLAG:
+        *(bool *)field = true;
+        return true;
+    case OPTION_HEADER:
+        if (add_header(field, value))
+            return true;
+        snprintf(error, error_size, "--header: '%s' is not NAME: VALUE (or too long)", value);
+        return false;
+    case OPTION_UINT:
+    case OPTION_DURATION:
+        break;
+    }
+    bool duration = row->type == OPTION_DURATION;
+    if (!parse_number(value, duration ? time_units : count_units, &number)) {
+        snprintf(error, error_size, "--%s: '%s' is not a %s", row->name, value,
+                 duration ? "time (500ms, 30s, 5m, 1h)" : "number (1000, 10k, 1M)");
+        return false;
+    }
+    if (number < row->min || number > row->max) {
+        snprintf(error, error_size, "--%s: %s is out of range (%" PRIu64 " … %" PRIu64 "%s)", row->name,
+                 value, row->min, row->max, duration ? " ms" : "");
+        return false;
+    }
+    *(uint64_t *)field = number;
+    return true;
+}
+
+static const struct option_row *find_row(const char *name, size_t len)
+{
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        if (strlen(rows[i].name) == len && memcmp(rows[i].name, name, len) == 0)
+            return &rows[i];
+    return NULL;
+}
+
+static bool parse_argument(struct load_options *options, int argc, char **argv, int *at, char *error,
+                           size_t error_size)
+{
+    const char *name = argv[*at] + 2, *equals = strchr(name, '=');
+    const struct option_row *row = find_row(name, equals ? (size_t)(equals - name) : strlen(name));
+
+    if (!row) {
+        snprintf(error, error_size, "unknown option %s; see --help", argv[*at]);
+        return false;
+    }
+    if (row->type == OPTION_FLAG) {
+        if (equals) {
+            snprintf(error, error_size, "--%s takes no value", row->name);
+            return false;
+        }
+        return set_value(options, row, NULL, error, error_size);
+    }
+    const char *value = equals ? equals + 1 : *at + 1 < argc ? argv[++*at] : NULL;
+    if (!value) {
+        snprintf(error, error_size, "--%s needs a value: --%s=%s", row->name, row->name, row->argument);
+        return false;
+    }
+    return set_value(options, row, value, error, error_size);
+}
+
+static bool target_is_loopback(const struct target *target)
+{
+    const struct sockaddr_in *v4 = (const void *)&target->address.storage;
+    return v4->sin_family == AF_INET && ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+}
+
+static bool check(struct load_options *options, char *error, size_t error_size)
+{
+    if (!options->target_text) {
+        snprintf(error, error_size, "--target is needed: --target=wss://127.0.0.1:8443/ws?topic=load");
+        return false;
+    }
+    if (!target_parse(&options->target, options->target_text, (uint32_t)options->topics, error, error_size))
+        return false;
+    const char *sources = options->sources_text;
+    if (!sources)
+        sources = target_is_loopback(&options->target) ? "127.0.0.1-127.0.0.40" : "";
+    if (!source_range_parse(&options->sources, sources, error, error_size))
+        return false;
+    if (options->sources.count > 0 && options->target.address.storage.ss_family != AF_INET) {
+        snprintf(error, error_size, "--sources: IPv4 addresses cannot reach an IPv6 target");
+        return false;
+    }
+    if (options->mode == LOAD_FANOUT && !options->publish) {
+        snprintf(error, error_size, "fanout needs --publish=127.0.0.1:6390 (or unix:PATH)");
+        return false;
+    }
+    if (options->mode == LOAD_FANOUT && options->messages == 0 && options->hold_ms == 0) {
+        snprintf(error, error_size, "fanout needs --messages or --hold, else nothing is published");
+        return false;
+    }
+    if (options->send_text && strlen(options->send_text) > 4096) {
+        snprintf(error, error_size, "--send: at most 4096 bytes");
+        return false;
+    }
+    if (options->insecure && options->ca_file) {
+        snprintf(error, error_size, "--insecure and --cafile exclude each other");
+        return false;
+    }
+    return true;
+}
+
+enum options_result load_options_parse(struct load_options *options, int argc, char **argv, char *error,
+                                       size_t error_size)
+{
+    bool have_mode = false;
+
+    memset(options, 0, sizeof(*options));
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        if (rows[i].default_value && !set_value(options, &rows[i], rows[i].default_value, error, error_size))
+            return OPTIONS_BAD;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return OPTIONS_HELP;
+        if (strcmp(argv[i], "--version") == 0)
+            return OPTIONS_VERSION;
+        if (strncmp(argv[i], "--", 2) == 0) {
+            if (!parse_argument(options, argc, argv, &i, error, error_size))
+                return OPTIONS_BAD;
+        } else if (!have_mode && strcmp(argv[i], "idle") == 0) {
+            have_mode = true;
+            options->mode = LOAD_IDLE;
+        } else if (!have_mode && strcmp(argv[i], "fanout") == 0) {
+            have_mode = true;
+            options->mode = LOAD_FANOUT;
+        } else {
+            snprintf(error, error_size,
+                     "'%s': a mode (idle, fanout) and then options are expected; see --help", argv[i]);
+            return OPTIONS_BAD;
+        }
+    }
+    if (!have_mode) {
+        snprintf(error, error_size, "a mode is needed: idle or fanout; see --help");
+        return OPTIONS_BAD;
+    }
+    return check(options, error, error_size) ? OPTIONS_RUN : OPTIONS_BAD;
+}
+
+void load_options_fini(struct load_options *options)
+{
+    free(options->headers);
+    options->headers = NULL;
+}
+
+void load_options_help(FILE *out)
+{
+    fputs(
+        "pushgate-load " PUSHGATE_VERSION ": a load test for WebSocket gateways\n\n"
+        "usage: pushgate-load MODE --target=URL [options]\n\n"
+        "  idle     opens connections, holds them, then checks by ping that each one lives\n"
+        "  fanout   publishes to topics; every connection checks every message's place, content and age\n\n",
+        out);
+    for (size_t i = 0; i < ROW_COUNT; i++) {
+        const struct option_row *row = &rows[i];
+        fprintf(out, "  --%s%s%s\n        %s", row->name, row->argument ? "=" : "",
+                row->argument ? row->argument : "", row->help);
+        if (row->default_value && row->default_value[0])
+            fprintf(out, " (%s)", row->default_value);
+        fputc('\n', out);
+    }
+    fputs(
+        "\nexit status: 0 when every connection opened and stayed, and nothing was lost, duplicated, out of "
+        "order or\n"
+        "corrupt; 1 otherwise; 2 for a usage error. Ctrl-C ends early, with a report of what was measured.\n",
+        out);
+}
+
+const char *load_mode_name(enum load_mode mode)
+{
+    return mode == LOAD_IDLE ? "idle" : "fanout";
+}

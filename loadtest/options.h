@@ -1,0 +1,57 @@
+/* The command line of pushgate-load: one table makes parser and --help.
+ *
+ * Thread: parsed at start, read-only afterwards. Owner: strings point into argv, but `headers`, freed by
+ * load_options_fini().
+ */
+#pragma once
+
+#include "loadtest/target.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum load_mode { LOAD_IDLE, LOAD_FANOUT };
+
+struct load_options {
+    enum load_mode mode;
+    const char *target_text;
+    struct target target;
+    uint64_t connections;
+    uint64_t rate; /* connections per second; 0: as fast as --in-progress allows */
+    uint64_t in_progress;
+    uint64_t connect_timeout_ms;
+    uint64_t hold_ms;
+    const char *sources_text; /* NULL: loopback targets use 127.0.0.1-127.0.0.40 */
+    struct source_range sources;
+    uint64_t processes; /* 0: as many as RLIMIT_NOFILE needs */
+    bool shared_fds;
+
+    const char *ca_file;
+    bool insecure;
+    const char *subprotocol;
+    char *headers; /* whole lines with CRLF */
+    const char *send_text;
+
+    const char *publish;
+    uint64_t publish_rate; /* messages per second; 0: as fast as the endpoint answers */
+    uint64_t publish_pipeline;
+    uint64_t messages; /* 0: during --hold */
+    uint64_t topics;
+    uint64_t message_bytes;
+    uint64_t settle_ms;
+
+    const char *json_file;
+    uint64_t ready_fd; /* 0: none */
+    bool quiet;
+};
+
+enum options_result { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_BAD };
+
+/* OPTIONS_BAD: a sentence in `error`. */
+enum options_result load_options_parse(struct load_options *options, int argc, char **argv, char *error,
+                                       size_t error_size) __attribute__((warn_unused_result));
+void load_options_fini(struct load_options *options);
+void load_options_help(FILE *out);
+const char *load_mode_name(enum load_mode mode);

@@ -1,0 +1,37 @@
+/* Publishes the run's messages to a Redis-protocol endpoint, pipelined, from one thread.
+ *
+ * Thread: publisher_start/_stop/_join by the main thread; counters and flags may be read while it runs,
+ * `error` after it is done. Owner: the main thread owns the struct.
+ */
+#pragma once
+
+#include "gateway/base/counters.h"
+#include "gateway/base/histogram.h"
+#include "loadtest/options.h"
+#include "loadtest/payload.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct publisher {
+    const struct load_options *options;
+    const struct payload_format *payload;
+
+    pthread_t thread;
+    _Atomic bool stop;
+    _Atomic bool done;
+    counter published; /* PUBLISH commands written; message i goes to topic i mod K as its number i / K */
+    counter answered;
+    counter receivers; /* sum of the integers answered */
+    counter refused;   /* answered with an error */
+    counter began_ns, ended_ns;
+    struct histogram reply_time;
+    char error[160]; /* "" when the connection held */
+};
+
+/* False: no thread. */
+bool publisher_start(struct publisher *publisher) __attribute__((warn_unused_result));
+void publisher_stop(
+    struct publisher *publisher); /* it ends when what it has sent is answered, or after --settle */
+void publisher_join(struct publisher *publisher);
+bool publisher_done(const struct publisher *publisher);

@@ -1,0 +1,57 @@
+/* What one worker counts. Written by the worker, read by the main thread while it runs; summed for the
+ * report.
+ *
+ * Thread: counters as in counters.h; `example` is read only after the worker has ended. Owner: embedded in
+ * the worker.
+ */
+#pragma once
+
+#include "gateway/base/counters.h"
+#include "gateway/base/histogram.h"
+#include "loadtest/reason.h"
+
+enum {
+    STATS_HTTP_STATUSES = 600,
+    STATS_CLOSE_FIRST = 1000,
+    STATS_CLOSE_CODES = 17, /* 1000 … 1015, and one for all others */
+    STATS_EXAMPLE_BYTES = 160,
+};
+
+struct load_stats {
+    counter started; /* connection attempts */
+    counter opened;  /* got their 101 */
+    counter open;    /* now */
+    counter failed[FAIL_REASON_COUNT];
+    counter ended[END_REASON_COUNT];
+    counter http_status[STATS_HTTP_STATUSES];
+    counter close_codes[STATS_CLOSE_CODES];
+    counter session_tickets;
+    counter pings; /* from the server, answered */
+    counter probes_sent;
+    counter probes_answered;
+    counter received_bytes;
+
+    counter expected; /* messages, set when publishing has ended */
+    counter lost;     /* the same */
+    counter delivered;
+    counter duplicated;
+    counter out_of_order;
+    counter corrupt;
+    counter misrouted;        /* intact, but of a topic that this connection has not subscribed to */
+    counter foreign;          /* messages that this run has not published */
+    counter last_delivery_ns; /* monotonic; merged by maximum */
+
+    struct histogram open_time;  /* connect() to 101 */
+    struct histogram probe_time; /* ping to pong */
+    struct histogram latency;    /* PUBLISH to frame */
+
+    char fail_example[FAIL_REASON_COUNT][STATS_EXAMPLE_BYTES]; /* the first error's text */
+    char end_example[END_REASON_COUNT][STATS_EXAMPLE_BYTES];
+};
+
+/* Adds `from` to `into`; examples are taken where `into` has none. `with_examples` only after the worker has
+ * ended. */
+void load_stats_merge(struct load_stats *into, const struct load_stats *from, bool with_examples);
+uint64_t load_stats_failed(const struct load_stats *stats);
+/* Connections that ended for a reason that this tool did not cause. */
+uint64_t load_stats_unexpected(const struct load_stats *stats);
