@@ -317,9 +317,11 @@ static void format_time(char *out, size_t size)
     snprintf(out + len, size - len, ".%03uZ", (unsigned)(now % 1000));
 }
 
-static void emit(enum log_level level, const char *event, const char *format, struct arguments *arguments,
+static void emit(enum log_level level, const char *event, const char *format, va_list list,
                  uint32_t suppressed)
 {
+    struct arguments arguments;
+    va_copy(arguments.list, list);
     int saved_errno = errno; /* a line must not change what its caller reports next */
     struct line line;
     struct value scratch;
@@ -333,7 +335,8 @@ static void emit(enum log_level level, const char *event, const char *format, st
     put_text_pair(&line, &scratch, "time", text);
     put_text_pair(&line, &scratch, "level", level_names[level]);
     put_text_pair(&line, &scratch, "event", event);
-    put_fields(&line, &scratch, format, arguments);
+    put_fields(&line, &scratch, format, &arguments);
+    va_end(arguments.list);
     if (suppressed) {
         snprintf(text, sizeof text, line.json ? ",\"suppressed\":%u" : " suppressed=%u",
                  (unsigned)suppressed);
@@ -382,22 +385,16 @@ bool log_enabled(enum log_level level)
 
 void log_vevent(enum log_level level, const char *event, const char *format, va_list args)
 {
-    if (!log_enabled(level))
-        return;
-    struct arguments arguments;
-    va_copy(arguments.list, args);
-    emit(level, event, format, &arguments, 0);
-    va_end(arguments.list);
+    if (log_enabled(level))
+        emit(level, event, format, args, 0);
 }
 
 void log_event(enum log_level level, const char *event, const char *format, ...)
 {
-    if (!log_enabled(level))
-        return;
-    struct arguments arguments;
-    va_start(arguments.list, format);
-    emit(level, event, format, &arguments, 0);
-    va_end(arguments.list);
+    va_list args;
+    va_start(args, format);
+    log_vevent(level, event, format, args);
+    va_end(args);
 }
 
 void log_limited(struct log_limit *limit, enum log_level level, const char *event, const char *format, ...)
@@ -405,8 +402,8 @@ void log_limited(struct log_limit *limit, enum log_level level, const char *even
     uint32_t suppressed;
     if (!log_enabled(level) || !admit(limit, &suppressed))
         return;
-    struct arguments arguments;
-    va_start(arguments.list, format);
-    emit(level, event, format, &arguments, suppressed);
-    va_end(arguments.list);
+    va_list args;
+    va_start(args, format);
+    emit(level, event, format, args, suppressed);
+    va_end(args);
 }
