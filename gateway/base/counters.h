@@ -1,6 +1,7 @@
 /* Counters with one writing thread and any number of readers: relaxed atomics without locked instructions.
  *
- * Thread: counter_add/_sub/_set by the owner thread only; counter_read by any. Owner: embedded in the owner thread's struct.
+ * Thread: counter_add/_sub/_set by the owner thread only; counter_read by any. Owner: embedded in the owner
+ * thread's struct.
  */
 #pragma once
 

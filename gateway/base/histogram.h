@@ -1,4 +1,5 @@
-/* Log-linear histogram of durations (HDR style): 1 µs … ~1 h, 16 steps per power of two, at most 6.25 % error.
+/* Log-linear histogram of durations (HDR style): 1 µs … ~1 h, 16 steps per power of two, at most 6.25 %
+ * error.
  *
  * Thread: one writer; readers on any thread see a consistent-enough snapshot (relaxed atomics).
  * Owner: embedded.
@@ -21,6 +22,7 @@ uint64_t histogram_count(const struct histogram *h);
 uint64_t histogram_sum_us(const struct histogram *h);
 /* Values ≤ limit_us, for cumulative buckets; exact when limit_us is a power of two. */
 uint64_t histogram_count_le(const struct histogram *h, uint64_t limit_us);
-/* Smallest value v such that `quantile` (0…1) of the recorded values are ≤ v, rounded up to a cell's end; 0 when empty. */
+/* Smallest value v such that `quantile` (0…1) of the recorded values are ≤ v, rounded up to a cell's end; 0
+ * when empty. */
 uint64_t histogram_quantile(const struct histogram *h, double quantile);
 void histogram_merge(struct histogram *into, const struct histogram *from);

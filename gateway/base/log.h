@@ -3,10 +3,12 @@
  *   log_event(LOG_INFO, "listening", "listener=%s address=%s", "wss", text);
  *   → time=2026-01-02T03:04:05.678Z level=info event=listening listener=wss address=127.0.0.1:8443
  *
- * The format string is logfmt itself: `key=%x` pairs with single spaces between; each value is quoted and escaped when it needs to be, in JSON mode
- * numbers and booleans stay bare. Never pass secrets (keys, tokens, passwords) or payloads.
+ * The format string is logfmt itself: `key=%x` pairs with single spaces between; each value is quoted and
+ * escaped when it needs to be, in JSON mode numbers and booleans stay bare. Never pass secrets (keys, tokens,
+ * passwords) or payloads.
  *
- * Thread: any; one write(2) a line. Owner: settings are process-wide and set once before threads start, the level at any time (atomic).
+ * Thread: any; one write(2) a line. Owner: settings are process-wide and set once before threads start, the
+ * level at any time (atomic).
  */
 #pragma once
 
@@ -20,10 +22,12 @@ void log_setup(enum log_level level, enum log_format format);
 void log_set_level(enum log_level level);
 bool log_enabled(enum log_level level);
 /* Conversions: %s %d %u %ld %lu %lld %llu %zu %zd %c %% and PRIu64 &c., with %.*s; no widths. */
-void log_event(enum log_level level, const char *event, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void log_event(enum log_level level, const char *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void log_vevent(enum log_level level, const char *event, const char *format, __builtin_va_list args);
 
-/* A rate limit for one kind of line: at most 10 a second, then silence until the second is over, when the next line carries suppressed=N. */
+/* A rate limit for one kind of line: at most 10 a second, then silence until the second is over, when the
+ * next line carries suppressed=N. */
 struct log_limit {
     _Atomic uint64_t window_ms; /* start of the current second */
     _Atomic uint32_t used;

@@ -14,12 +14,15 @@ struct net_address {
     socklen_t len;
 };
 
-/* "127.0.0.1:8443", "[::1]:8443", "*:8443" (all IPv4 and IPv6), "unix:/path". Host names are not resolved. False with a sentence. */
-bool net_parse(const char *text, struct net_address *out, char *error, size_t error_size) __attribute__((warn_unused_result));
-/* Non-blocking, close-on-exec stream listener; TCP with SO_REUSEADDR, and SO_REUSEPORT when asked; a stale unix socket file (nobody
- * answers there) is replaced, its mode is 0660. Port 0 picks one. Returns the descriptor, or -1 with a sentence. */
-int net_listen(const struct net_address *address, int backlog, bool reuse_port, char *error, size_t error_size)
+/* "127.0.0.1:8443", "[::1]:8443", "*:8443" (all IPv4 and IPv6), "unix:/path". Host names are not resolved.
+ * False with a sentence. */
+bool net_parse(const char *text, struct net_address *out, char *error, size_t error_size)
     __attribute__((warn_unused_result));
+/* Non-blocking, close-on-exec stream listener; TCP with SO_REUSEADDR, and SO_REUSEPORT when asked; a stale
+ * unix socket file (nobody answers there) is replaced, its mode is 0660. Port 0 picks one. Returns the
+ * descriptor, or -1 with a sentence. */
+int net_listen(const struct net_address *address, int backlog, bool reuse_port, char *error,
+               size_t error_size) __attribute__((warn_unused_result));
 /* Text of an address, "127.0.0.1:8443" or "unix:/path", for logs. */
 void net_format(const struct net_address *address, char *out, size_t out_size);
 /* The address that a listener is bound to (for port 0). */

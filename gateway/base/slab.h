@@ -1,7 +1,8 @@
-/* Fixed-size slots by u32 index in one reserved stretch of address space: slots never move, untouched ones cost no memory.
+/* Fixed-size slots by u32 index in one reserved stretch of address space: slots never move, untouched ones
+ * cost no memory.
  *
- * Thread: one owner; no locks. Owner: the slab owns the memory; x_free() returns a slot to the free list (LIFO) without touching
- * the OS; slab_trim() gives the pages of a wholly free slab back.
+ * Thread: one owner; no locks. Owner: the slab owns the memory; x_free() returns a slot to the free list
+ * (LIFO) without touching the OS; slab_trim() gives the pages of a wholly free slab back.
  */
 #pragma once
 
