@@ -46,7 +46,7 @@ export class Wire {
 
   write(bytes) { this.socket.write(bytes); }
   destroy() { this.socket.destroy(); }
-  reset() { this.socket.resetAndDestroy(); }
+  reset() { this.tcp.resetAndDestroy(); }
   pause() { this.socket.pause(); }
   resume() { this.socket.resume(); }
 
@@ -134,13 +134,16 @@ export class Wire {
 
 /** A TCP connection, or a TLS 1.3 one, without HTTP. */
 export async function dial(gateway, transport, { options = {}, port } = {}) {
-  const to = { host: '127.0.0.1', port: port ?? gateway[transport], allowHalfOpen: true };
-  const socket = transport === 'wss'
-    ? tls.connect({ ...to, ca: gateway.certificate.pem, minVersion: 'TLSv1.3', ...options })
-    : net.connect({ ...to, ...options });
-  await new Promise((resolve, reject) => socket.once(transport === 'wss' ? 'secureConnect' : 'connect', resolve).once('error', reject));
-  socket.setNoDelay(true);
-  return new Wire(socket);
+  const tcp = net.connect({ host: '127.0.0.1', port: port ?? gateway[transport], allowHalfOpen: true });
+  tcp.setNoDelay(true);
+  const socket = transport === 'wss' ? tls.connect({ socket: tcp, ca: gateway.certificate.pem, minVersion: 'TLSv1.3', allowHalfOpen: true, ...options }) : tcp;
+  await new Promise((resolve, reject) => {
+    tcp.once('error', reject);
+    socket.once('error', reject).once(transport === 'wss' ? 'secureConnect' : 'connect', resolve);
+  });
+  const wire = new Wire(socket);
+  wire.tcp = tcp;
+  return wire;
 }
 
 export function upgradeHeaders(gateway, transport, more = {}) {
