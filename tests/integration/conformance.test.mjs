@@ -1,9 +1,9 @@
 // RFC 6455 on /echo, over both transports: the cases of lib/cases.mjs, how bytes may be cut, and the closing handshake.
 import assert from 'node:assert/strict';
-import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { cases } from './lib/cases.mjs';
 import { own, shared } from './lib/gateway.mjs';
+import { relay } from './lib/relay.mjs';
 import { BINARY, close, CLOSE, dial, frame, open, PING, PONG, TEXT } from './lib/wire.mjs';
 
 async function play(gateway, transport, { send, echo, either = [], together }) {
@@ -94,33 +94,23 @@ for (const transport of ['ws', 'wss']) {
 
 test('TLS records byte by byte, and several in one segment', async t => {
   const gateway = await own(t);
-  // A relay that hands bytes to the gateway one at a time, or holds them back until it is told.
-  let mode = 'bytes', held = [], upstream;
-  const relay = net.createServer({ noDelay: true }, client => {
-    upstream = net.connect({ host: '127.0.0.1', port: gateway.wss, noDelay: true });
-    upstream.pipe(client);
-    upstream.on('error', () => {});
-    client.on('error', () => {});
-    let queue = Promise.resolve();
-    client.on('data', data => {
-      if (mode === 'hold') { held.push(data); return; }
-      queue = queue.then(async () => {
-        for (const byte of data) { upstream.write(Buffer.of(byte)); await new Promise(resolve => setImmediate(resolve)); }
-      });
+  let held = null, queue = Promise.resolve();
+  const { port, upstream } = await relay(t, gateway.wss, { forward: (data, to) => {
+    if (held) { held.push(data); return; }
+    queue = queue.then(async () => {
+      for (const byte of data) { to.write(Buffer.of(byte)); await new Promise(resolve => setImmediate(resolve)); }
     });
-  });
-  await new Promise(resolve => relay.listen(0, '127.0.0.1', resolve));
-  t.after(() => { upstream.destroy(); relay.close(); });
+  } });
 
-  const wire = await open(gateway, 'wss', '/echo', { Host: 'x' }, { port: relay.address().port });
+  const wire = await open(gateway, 'wss', '/echo', { Host: 'x' }, { port });
   wire.write(frame(TEXT, 'one byte at a time'));
   assert.equal((await wire.frame()).text, 'one byte at a time');
-  mode = 'hold';
+  held = [];
   for (let i = 0; i < 20; i++) {
     wire.write(frame(TEXT, `held ${i}`));
     await new Promise(resolve => setTimeout(resolve, 2));
   }
-  upstream.write(Buffer.concat(held));
+  upstream().write(Buffer.concat(held));
   for (let i = 0; i < 20; i++) assert.equal((await wire.frame()).text, `held ${i}`);
   wire.destroy();
 });

@@ -11,7 +11,7 @@ import { Publisher } from './resp.mjs';
 
 export const preset = process.env.PUSHGATE_BUILD ?? 'release';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
-const binary = join(root, 'build', preset, 'pushgate');
+export const binary = join(root, 'build', preset, 'pushgate');
 const valgrind = process.env.PUSHGATE_VALGRIND
   ? ['valgrind', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite,indirect', '--show-leak-kinds=definite,indirect']
   : [];

@@ -1,0 +1,27 @@
+// A TCP proxy between a client and the gateway that a test can meddle with.
+import { once } from 'node:events';
+import net from 'node:net';
+
+/**
+ * Listens until the test ends and connects every client to `port`. `forward(data, upstream)` gets what clients send; the
+ * default passes it on. `idle`: milliseconds of silence in one direction after which both ends are cut.
+ * Returns { port, upstream() } where upstream() is the newest socket to the gateway.
+ */
+export async function relay(t, port, { forward = (data, upstream) => upstream.write(data), idle = 0 } = {}) {
+  let newest;
+  const sockets = new Set();
+  const server = net.createServer({ noDelay: true }, client => {
+    const upstream = newest = net.connect({ host: '127.0.0.1', port, noDelay: true });
+    const cut = () => { client.destroy(); upstream.destroy(); };
+    for (const socket of [client, upstream]) sockets.add(socket.on('error', cut).on('close', cut).setTimeout(idle, cut));
+    client.on('data', data => forward(data, upstream));
+    upstream.on('data', data => client.write(data));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    server.close();
+    sockets.forEach(socket => socket.destroy());
+  });
+  return { port: server.address().port, upstream: () => newest };
+}
