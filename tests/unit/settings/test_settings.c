@@ -1,0 +1,186 @@
+/* settings: the table's defaults, and the rules between keys. */
+#include "gateway/base/log.h"
+#include "gateway/settings/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct fixture {
+    struct settings settings;
+    struct config *config;
+    char error[512];
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    f->config = config_create(settings_keys, settings_key_count, &f->settings);
+    *state = f;
+    return f->config ? 0 : -1;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    config_destroy(f->config);
+    free(f);
+    return 0;
+}
+
+static void set(struct fixture *f, const char *argument)
+{
+    if (!config_read_argument(f->config, argument, f->error, sizeof f->error))
+        fail_msg("%s", f->error);
+}
+
+static void passes(struct fixture *f)
+{
+    if (!settings_check(&f->settings, f->error, sizeof f->error))
+        fail_msg("%s", f->error);
+}
+
+static void fails_with(struct fixture *f, const char *words)
+{
+    assert_false(settings_check(&f->settings, f->error, sizeof f->error));
+    if (!strstr(f->error, words))
+        fail_msg("\"%s\" does not say \"%s\"", f->error, words);
+}
+
+static void defaults_are_the_documented_ones(void **state)
+{
+    const struct fixture *f = *state;
+    const struct settings *s = &f->settings;
+    assert_string_equal(s->listen.wss, "");
+    assert_string_equal(s->listen.ws, "");
+    assert_string_equal(s->listen.publish, "");
+    assert_string_equal(s->listen.admin, "");
+    assert_string_equal(s->listen.origins, "");
+    assert_int_equal(s->listen.backlog, 4096);
+    assert_string_equal(s->tls.certificate, "");
+    assert_string_equal(s->tls.private_key, "");
+    assert_int_equal(s->threads.acceptors, 0);
+    assert_int_equal(s->threads.reactors, 0);
+    assert_true(s->threads.private_fds);
+    assert_int_equal(s->threads.balance, REACTOR_LEAST_CONNECTIONS);
+    assert_int_equal(s->limits.connections, 0);
+    assert_int_equal(s->limits.connections_per_ip, 0);
+    assert_int_equal(s->limits.message_bytes, 65536);
+    assert_int_equal(s->limits.topics_per_connection, 32);
+    assert_int_equal(s->limits.handshake_timeout, 10000);
+    assert_int_equal(s->limits.close_timeout, 5000);
+    assert_int_equal(s->limits.outbox_bytes, 262144);
+    assert_int_equal(s->limits.inflight_bytes, 67108864);
+    assert_int_equal(s->limits.publishers, 1000);
+    assert_int_equal(s->idle.timeout, 90000);
+    assert_int_equal(s->idle.ping_interval, 25000);
+    assert_int_equal(s->drain.timeout, 30000);
+    assert_string_equal(s->publish.password, "");
+    assert_true(s->auth.anonymous);
+    assert_false(s->demo.enabled);
+    assert_int_equal(s->log.level, LOG_INFO);
+    assert_int_equal(s->log.format, LOG_FORMAT_LOGFMT);
+}
+
+/* Each key writes its own field and no other: a wrong offset in the table would show. */
+static void no_two_keys_share_a_field(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < settings_key_count; i++) {
+        assert_true(settings_keys[i].offset < sizeof(struct settings));
+        for (size_t j = 0; j < i; j++) {
+            assert_int_not_equal(settings_keys[i].offset, settings_keys[j].offset);
+            assert_string_not_equal(settings_keys[i].name, settings_keys[j].name);
+        }
+    }
+}
+
+static void something_must_listen_for_clients(void **state)
+{
+    struct fixture *f = *state;
+    fails_with(f, "set listen.wss or listen.ws");
+    set(f, "--listen.publish=127.0.0.1:6390");
+    fails_with(f, "set listen.wss or listen.ws");
+    set(f, "--listen.ws=127.0.0.1:8080");
+    passes(f);
+}
+
+static void wss_needs_certificate_and_key(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--listen.wss=127.0.0.1:8443");
+    fails_with(f, "tls.certificate and tls.private_key");
+    set(f, "--tls.certificate=a.pem");
+    fails_with(f, "tls.certificate and tls.private_key");
+    set(f, "--tls.private_key=b.pem");
+    passes(f);
+}
+
+static void every_address_must_parse(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--listen.ws=localhost");
+    fails_with(f, "listen.ws: ");
+    set(f, "--listen.ws=*:8080");
+    set(f, "--listen.admin=9190");
+    fails_with(f, "listen.admin: ");
+    set(f, "--listen.admin=[::1]:9190");
+    set(f, "--listen.publish=127.0.0.1:6390 nonsense");
+    fails_with(f, "listen.publish: ");
+    set(f, "--listen.publish=127.0.0.1:6390, unix:/run/pushgate.sock");
+    passes(f);
+    set(f, "--listen.publish=127.0.0.1:1 127.0.0.1:2 127.0.0.1:3");
+    fails_with(f, "more than two");
+}
+
+static void whoever_may_publish_must_be_near_or_know_the_password(void **state)
+{
+    static const char *const far[] = {"--listen.publish=0.0.0.0:6390",
+                                      "--listen.publish=unix:/a,10.0.0.1:6390", "--listen.publish=[::]:6390",
+                                      "--listen.publish=*:6390"};
+    struct fixture *f = *state;
+    set(f, "--listen.ws=0.0.0.0:8080");
+    passes(f);
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        set(f, far[i]);
+        fails_with(f, "set publish.password");
+    }
+    set(f, "--listen.publish=127.3.2.1:6390");
+    set(f, "--listen.admin=*:9190");
+    fails_with(f, "listen.admin: ");
+    set(f, "--publish.password=secret");
+    passes(f);
+    set(f, "--listen.publish=*:6390");
+    passes(f);
+}
+
+static void pings_must_come_before_the_idle_timeout(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--listen.ws=127.0.0.1:8080");
+    set(f, "--idle.timeout=25s");
+    fails_with(f, "idle.timeout must be longer than idle.ping_interval");
+    set(f, "--idle.ping_interval=0");
+    passes(f);
+    set(f, "--idle.ping_interval=1h");
+    set(f, "--idle.timeout=0");
+    passes(f);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(defaults_are_the_documented_ones),
+        TEST(no_two_keys_share_a_field),
+        TEST(something_must_listen_for_clients),
+        TEST(wss_needs_certificate_and_key),
+        TEST(every_address_must_parse),
+        TEST(whoever_may_publish_must_be_near_or_know_the_password),
+        TEST(pings_must_come_before_the_idle_timeout),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
