@@ -1,0 +1,589 @@
+/* admin: a real listener on loopback, a stub in the broker's place, and clients that behave and misbehave. */
+#include "gateway/admin.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { ACCEPTORS = 1, REACTORS = 2, ANSWER_MAX = 1 << 18 };
+
+/* Answers requests as the publisher's thread does: `queued` is the payload's length; a payload "refuse" gets
+ * -1. */
+struct stub_broker {
+    struct mailbox mail;
+    pthread_t thread;
+    _Atomic bool stop, silent; /* silent: takes requests and never answers */
+    _Atomic unsigned taken;
+    char last_topic[256];
+};
+
+struct fixture {
+    struct settings settings;
+    struct config *config;
+    struct acceptor_stats acceptor_stats[ACCEPTORS];
+    struct reactor_stats reactor_stats[REACTORS];
+    struct publisher_stats publisher_stats;
+    const struct acceptor_stats *acceptors[ACCEPTORS];
+    const struct reactor_stats *reactors[REACTORS];
+    _Atomic bool ready, draining;
+    struct stub_broker broker;
+    struct admin *admin;
+    struct net_address address;
+    char answer[ANSWER_MAX];
+};
+
+static void stub_take(struct stub_broker *broker, struct mailbox_node *node)
+{
+    struct broker_request *request = (struct broker_request *)(void *)node;
+    const char *payload = request->data + request->topic_bytes;
+    memcpy(broker->last_topic, request->data, request->topic_bytes);
+    broker->last_topic[request->topic_bytes] = '\0';
+    request->queued = (int64_t)request->payload_bytes;
+    if (request->payload_bytes == 6 && memcmp(payload, "refuse", 6) == 0)
+        request->queued = -1;
+    atomic_fetch_add(&broker->taken, 1);
+    if (atomic_load(&broker->silent))
+        free(request);
+    else
+        mailbox_push(request->reply_to, node);
+}
+
+static void *stub_run(void *context)
+{
+    struct stub_broker *broker = context;
+    struct pollfd wait = {.fd = broker->mail.wake_fd, .events = POLLIN};
+    while (!atomic_load(&broker->stop)) {
+        poll(&wait, 1, -1);
+        mailbox_clear_wake(&broker->mail);
+        for (struct mailbox_node *node = mailbox_detach(&broker->mail); node;) {
+            struct mailbox_node *next = node->next;
+            stub_take(broker, node);
+            node = next;
+        }
+    }
+    return NULL;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    char error[256];
+    *state = f;
+    f->config = config_create(settings_keys, settings_key_count, &f->settings);
+    assert_non_null(f->config);
+    for (size_t i = 0; i < ACCEPTORS; i++)
+        f->acceptors[i] = &f->acceptor_stats[i];
+    for (size_t i = 0; i < REACTORS; i++)
+        f->reactors[i] = &f->reactor_stats[i];
+    assert_true(mailbox_init(&f->broker.mail));
+    assert_int_equal(pthread_create(&f->broker.thread, NULL, stub_run, &f->broker), 0);
+    struct net_address address;
+    assert_true(net_parse("127.0.0.1:0", &address, error, sizeof error));
+    int fd = net_listen(&address, 512, false, error, sizeof error);
+    assert_true(fd >= 0);
+    assert_true(net_local_address(fd, &f->address));
+    const struct admin_config config = {
+        .settings = &f->settings,
+        .listen_fd = fd,
+        .broker_mail = &f->broker.mail,
+        .acceptor_count = ACCEPTORS,
+        .acceptors = f->acceptors,
+        .reactor_count = REACTORS,
+        .reactors = f->reactors,
+        .publisher = &f->publisher_stats,
+        .ready = &f->ready,
+        .draining = &f->draining,
+    };
+    f->admin = admin_create(&config, error, sizeof error);
+    assert_non_null(f->admin);
+    assert_true(admin_start(f->admin));
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    admin_stop(f->admin);
+    atomic_store(&f->broker.stop, true);
+    mailbox_wake(&f->broker.mail);
+    pthread_join(f->broker.thread, NULL);
+    admin_destroy(f->admin);
+    mailbox_fini(&f->broker.mail);
+    config_destroy(f->config);
+    free(f);
+    return 0;
+}
+
+static int dial(struct fixture *f)
+{
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval patience = {.tv_sec = 20};
+    assert_true(fd >= 0);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&f->address.storage, f->address.len), 0);
+    return fd;
+}
+
+static void send_bytes(int fd, const void *data, size_t len)
+{
+    const char *at = data;
+    while (len > 0) {
+        ssize_t n = send(fd, at, len, MSG_NOSIGNAL);
+        if (n <= 0)
+            fail_msg("send: %s", strerror(errno));
+        at += n;
+        len -= (size_t)n;
+    }
+}
+
+static void send_text(int fd, const char *text)
+{
+    send_bytes(fd, text, strlen(text));
+}
+
+/* Reads one response into f->answer; returns its status, 0 at the connection's end. `head_only`: no body
+ * follows. */
+static int read_response(struct fixture *f, int fd, bool head_only)
+{
+    size_t used = 0;
+    char *body = NULL;
+    while (!body) {
+        ssize_t n = recv(fd, f->answer + used, 1, 0);
+        if (n <= 0)
+            return 0;
+        f->answer[++used] = '\0';
+        body = strstr(f->answer, "\r\n\r\n");
+        assert_true(used < 4096);
+    }
+    const char *length = strstr(f->answer, "Content-Length: ");
+    assert_non_null(length);
+    size_t bytes = head_only ? 0 : strtoul(length + 16, NULL, 10);
+    assert_true(used + bytes < ANSWER_MAX);
+    for (size_t end = used + bytes; used < end;) {
+        ssize_t n = recv(fd, f->answer + used, end - used, 0);
+        assert_true(n > 0);
+        used += (size_t)n;
+    }
+    f->answer[used] = '\0';
+    assert_int_equal(strncmp(f->answer, "HTTP/1.1 ", 9), 0);
+    return (int)strtol(f->answer + 9, NULL, 10);
+}
+
+static const char *body_of(const struct fixture *f)
+{
+    return strstr(f->answer, "\r\n\r\n") + 4;
+}
+
+/* One request on a connection of its own; f->answer has the response. */
+static int ask(struct fixture *f, const char *request)
+{
+    int fd = dial(f);
+    send_text(fd, request);
+    int status = read_response(f, fd, strncmp(request, "HEAD", 4) == 0);
+    close(fd);
+    return status;
+}
+
+static bool closed_by_peer(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, 0) <= 0 && errno != EAGAIN;
+}
+
+static void index_health_and_metrics_answer(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(ask(f, "GET / HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_non_null(strstr(body_of(f), "/metrics"));
+    assert_int_equal(ask(f, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_string_equal(body_of(f), "ok\n");
+    assert_int_equal(ask(f, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_non_null(strstr(f->answer, "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n"));
+    assert_non_null(strstr(body_of(f), "\npushgate_connections{adapter=\"raw\",transport=\"wss\"} 0\n"));
+}
+
+static void readiness_follows_the_gateway(void **state)
+{
+    static const char request[] = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct fixture *f = *state;
+    assert_int_equal(ask(f, request), 503);
+    atomic_store(&f->ready, true);
+    assert_int_equal(ask(f, request), 200);
+    atomic_store(&f->draining, true);
+    assert_int_equal(ask(f, request), 503);
+    assert_string_equal(body_of(f), "draining\n");
+}
+
+static void head_gets_no_body_and_the_connection_stays_usable(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+    send_text(fd, "HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_int_equal(read_response(f, fd, true), 200);
+    assert_non_null(strstr(f->answer, "Content-Length: 3\r\n"));
+    send_text(fd, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_int_equal(read_response(f, fd, false), 200);
+    close(fd);
+}
+
+static void wrong_paths_and_methods_are_told_apart(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(ask(f, "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n"), 404);
+    assert_int_equal(ask(f, "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"), 405);
+    assert_non_null(strstr(f->answer, "Allow: GET, HEAD\r\n"));
+    assert_int_equal(ask(f, "GET /publish?topic=a HTTP/1.1\r\nHost: x\r\n\r\n"), 405);
+    assert_non_null(strstr(f->answer, "Allow: POST\r\n"));
+    assert_int_equal(ask(f, "DELETE /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), 405);
+}
+
+static void connections_close_when_the_request_says_so(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+    send_text(fd, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    assert_int_equal(read_response(f, fd, false), 200);
+    assert_true(closed_by_peer(fd));
+    close(fd);
+    fd = dial(f);
+    send_text(fd, "GET /healthz HTTP/1.0\r\n\r\n");
+    assert_int_equal(read_response(f, fd, false), 200);
+    assert_true(closed_by_peer(fd));
+    close(fd);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const requests[] = {
+        "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody",
+        "GET /nope HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
+    };
+    static const int statuses[] = {200, 200, 404, 200};
+    enum { ROUNDS = 50 };
+    static char all[ROUNDS * 400];
+    size_t len = 0;
+    for (int i = 0; i < ROUNDS * 4; i++)
+        len += (size_t)sprintf(all + len, "%s", requests[i % 4]);
+    int fd = dial(f);
+    /* In pieces that end anywhere, the first with several requests. */
+    for (size_t at = 0, piece = 301; at < len; at += piece, piece = 97 + at % 211)
+        send_bytes(fd, all + at, piece < len - at ? piece : len - at);
+    for (int i = 0; i < ROUNDS * 4; i++) {
+        assert_int_equal(read_response(f, fd, false), statuses[i % 4]);
+        if (i % 4 == 1)
+            assert_string_equal(body_of(f), "{\"queued\":4}\n");
+    }
+    assert_int_equal(atomic_load(&f->broker.taken), ROUNDS);
+    close(fd);
+}
+
+static void a_request_before_a_half_close_is_answered(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+    send_text(fd, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(read_response(f, fd, false), 200);
+    assert_true(closed_by_peer(fd));
+    close(fd);
+}
+
+static void publish_reaches_the_broker_and_says_how_many(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(
+        ask(f, "POST /publish?x=1&topic=chat%3Aroom+1 HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"),
+        200);
+    assert_string_equal(body_of(f), "{\"queued\":5}\n");
+    assert_string_equal(f->broker.last_topic, "chat:room 1");
+    assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_string_equal(body_of(f), "{\"queued\":0}\n");
+    assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nrefuse"),
+                     503);
+}
+
+static void publish_without_a_good_topic_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char request[1024], topic[301];
+    assert_int_equal(ask(f, "POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 400);
+    assert_int_equal(ask(f, "POST /publish?topic= HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 400);
+    assert_int_equal(ask(f, "POST /publish?topic=%zz HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"),
+                     400);
+    memset(topic, 't', sizeof topic);
+    snprintf(request, sizeof request, "POST /publish?topic=%.256s HTTP/1.1\r\nHost: x\r\n\r\n", topic);
+    assert_int_equal(ask(f, request), 400);
+    assert_int_equal(atomic_load(&f->broker.taken), 0);
+    snprintf(request, sizeof request, "POST /publish?topic=%.255s HTTP/1.1\r\nHost: x\r\n\r\n", topic);
+    assert_int_equal(ask(f, request), 200);
+}
+
+/* Posts `bytes` of body, announced as such. */
+static int post_bytes(struct fixture *f, size_t bytes)
+{
+    char head[128];
+    int fd = dial(f);
+    char *body = calloc(1, bytes);
+    int len =
+        sprintf(head, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", bytes);
+    send_bytes(fd, head, (size_t)len);
+    send_bytes(fd, body, bytes);
+    int status = read_response(f, fd, false);
+    free(body);
+    close(fd);
+    return status;
+}
+
+static void the_largest_message_passes_and_one_byte_more_does_not(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(post_bytes(f, 65536), 200);
+    assert_string_equal(body_of(f), "{\"queued\":65536}\n");
+    /* The peer reads the answer although it was still sending. */
+    assert_int_equal(post_bytes(f, 65537), 413);
+    assert_int_equal(
+        ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999999999999\r\n\r\n"),
+        413);
+}
+
+static void pages_of_other_sites_may_not_publish(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *host, *origin;
+        int status;
+    } rows[] = {
+        {"127.0.0.1:9190", "http://127.0.0.1:9190", 200},
+        {"localhost:9190", "http://localhost:9190", 200},
+        {"[::1]:9190", "http://[::1]:9190", 200},
+        {"127.0.0.1:9190", "http://127.0.0.1:8080", 403},
+        {"127.0.0.1:9190", "https://evil.example", 403},
+        {"127.0.0.1:9190", "null", 403},
+        {"127.0.0.1:9190", "garbage", 403},
+        /* a name that was made to resolve here */
+        {"evil.example:9190", "http://evil.example:9190", 403},
+        {"127.0.0.1.evil.example", "http://127.0.0.1.evil.example", 403},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char request[512];
+        snprintf(request, sizeof request,
+                 "POST /publish?topic=t HTTP/1.1\r\nHost: %s\r\nOrigin: %s\r\nContent-Length: 1\r\n\r\nx",
+                 rows[i].host, rows[i].origin);
+        assert_int_equal(ask(f, request), rows[i].status);
+    }
+    assert_int_equal(atomic_load(&f->broker.taken), 3);
+}
+
+static void a_publish_password_is_asked_for(void **state)
+{
+    struct fixture *f = *state;
+    char error[128];
+    static const struct {
+        const char *header;
+        int status;
+    } rows[] = {
+        {"", 401},
+        {"Authorization: Bearer open\r\n", 401},
+        {"Authorization: Bearer sesamf\r\n", 401},
+        {"Authorization: Bearer sesame2\r\n", 401},
+        {"Authorization: Basic sesame\r\n", 401},
+        {"Authorization: Bearer sesame\r\n", 200},
+    };
+    assert_true(config_read_argument(f->config, "--publish.password=sesame", error, sizeof error));
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char request[512];
+        snprintf(request, sizeof request,
+                 "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\n%sContent-Length: 1\r\n\r\nx", rows[i].header);
+        assert_int_equal(ask(f, request), rows[i].status);
+    }
+    assert_int_equal(ask(f, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+}
+
+static void malformed_requests_get_their_status_and_the_end(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *request;
+        int status;
+    } rows[] = {
+        {"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", 400},
+        {"GET /healthz HTTP/1.1\r\n\r\n", 400},
+        {"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400},
+        {"GET http://x/healthz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+        {"POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n",
+         400},
+        {"POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411},
+        {"POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", 400},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int fd = dial(f);
+        send_text(fd, rows[i].request);
+        assert_int_equal(read_response(f, fd, false), rows[i].status);
+        assert_non_null(strstr(f->answer, "Connection: close\r\n"));
+        assert_true(closed_by_peer(fd));
+        close(fd);
+    }
+    static char big[20000];
+    int len = sprintf(big, "GET / HTTP/1.1\r\nHost: x\r\nX: ");
+    memset(big + len, 'y', sizeof big - 1 - (size_t)len);
+    assert_int_equal(ask(f, big), 431);
+    assert_int_equal(ask(f, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+}
+
+/* More clients than there are places, each with half a request: they cost nobody who asks properly, but have
+ * to wait for a place. */
+static void idle_connections_give_way_to_new_ones(void **state)
+{
+    struct fixture *f = *state;
+    enum { IDLE = 300 };
+    int idle[IDLE];
+    for (int i = 0; i < IDLE; i++)
+        idle[i] = dial(f);
+    uint64_t before = clock_monotonic_ms();
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(ask(f, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_true(clock_monotonic_ms() - before < 5000);
+    /* The oldest had to go. */
+    assert_true(closed_by_peer(idle[0]));
+    for (int i = 0; i < IDLE; i++)
+        close(idle[i]);
+}
+
+static void a_full_house_of_slow_clients_makes_others_wait_not_spin(void **state)
+{
+    struct fixture *f = *state;
+    enum { SLOW = 256 };
+    int slow[SLOW];
+    for (int i = 0; i < SLOW; i++) {
+        slow[i] = dial(f);
+        send_text(slow[i], "GET /healthz HTTP/1.1\r\n");
+    }
+    int fd = dial(f);
+    send_text(fd, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    poll(&wait, 1, 200); /* whether it has to wait depends on whether all slow ones were read already */
+    clock_t burnt = clock();
+    poll(NULL, 0, 200);
+    assert_true(clock() - burnt < CLOCKS_PER_SEC / 10);
+    close(slow[7]);
+    close(slow[200]);
+    assert_int_equal(read_response(f, fd, false), 200);
+    close(fd);
+    for (int i = 0; i < SLOW; i++)
+        if (i != 7 && i != 200)
+            close(slow[i]);
+}
+
+static void one_byte_at_a_time_is_fine_within_the_deadline(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+    for (const char *at = "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc"; *at;
+         at++)
+        send_bytes(fd, at, 1);
+    assert_int_equal(read_response(f, fd, false), 200);
+    assert_string_equal(body_of(f), "{\"queued\":3}\n");
+    close(fd);
+}
+
+/* Asks for metrics again and again without reading: the thread stops reading it, and others are served. */
+static void a_client_that_does_not_read_blocks_nobody(void **state)
+{
+    static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+    struct fixture *f = *state;
+    int fd = dial(f);
+    int small = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    size_t sent = 0;
+    for (int quiet = 0; quiet < 5 && sent < 16u << 20;) {
+        ssize_t n = send(fd, request, sizeof request - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n > 0) {
+            sent += (size_t)n;
+            quiet = 0;
+        } else {
+            poll(NULL, 0, 20);
+            quiet++;
+        }
+    }
+    assert_true(sent < 16u << 20);
+    assert_int_equal(ask(f, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    close(fd);
+}
+
+static void stop_does_not_wait_for_a_broker_that_is_silent(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->broker.silent, true);
+    int fd = dial(f), gone = dial(f);
+    send_text(fd, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+    send_text(gone, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+    while (atomic_load(&f->broker.taken) < 2)
+        poll(NULL, 0, 5);
+    close(gone);
+    uint64_t before = clock_monotonic_ms();
+    admin_stop(f->admin);
+    assert_true(clock_monotonic_ms() - before < 2000);
+    assert_true(closed_by_peer(fd));
+    close(fd);
+}
+
+/* Clients that leave while the broker has their request: the answer must not reach whoever took the place. */
+static void an_answer_never_reaches_a_later_connection(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 300; i++) {
+        int fd = dial(f);
+        send_text(fd, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nrefuse");
+        struct linger reset = {.l_onoff = 1};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        close(fd);
+        assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"),
+                         200);
+        assert_string_equal(body_of(f), "{\"queued\":2}\n");
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(index_health_and_metrics_answer),
+        TEST(readiness_follows_the_gateway),
+        TEST(head_gets_no_body_and_the_connection_stays_usable),
+        TEST(wrong_paths_and_methods_are_told_apart),
+        TEST(connections_close_when_the_request_says_so),
+        TEST(pipelined_requests_are_answered_in_order),
+        TEST(a_request_before_a_half_close_is_answered),
+        TEST(publish_reaches_the_broker_and_says_how_many),
+        TEST(publish_without_a_good_topic_is_refused),
+        TEST(the_largest_message_passes_and_one_byte_more_does_not),
+        TEST(pages_of_other_sites_may_not_publish),
+        TEST(a_publish_password_is_asked_for),
+        TEST(malformed_requests_get_their_status_and_the_end),
+        TEST(idle_connections_give_way_to_new_ones),
+        TEST(a_full_house_of_slow_clients_makes_others_wait_not_spin),
+        TEST(one_byte_at_a_time_is_fine_within_the_deadline),
+        TEST(a_client_that_does_not_read_blocks_nobody),
+        TEST(stop_does_not_wait_for_a_broker_that_is_silent),
+        TEST(an_answer_never_reaches_a_later_connection),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
