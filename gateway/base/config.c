@@ -87,24 +87,31 @@ static bool set_value(struct config *config, size_t index, const char *text, cha
     return false;
 }
 
-/* Levenshtein distance, one row at a time. Both at most SUGGEST_BYTES_MAX. */
+static size_t least(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Letters to add, leave out, replace or swap with their neighbour (Damerau, 1964; optimal string alignment).
+ * Both at most SUGGEST_BYTES_MAX long. */
 static size_t edit_distance(const char *a, const char *b)
 {
-    size_t row[SUGGEST_BYTES_MAX + 1];
-    size_t b_len = strlen(b);
+    uint8_t table[SUGGEST_BYTES_MAX + 1][SUGGEST_BYTES_MAX + 1];
+    size_t a_len = strlen(a), b_len = strlen(b);
+    for (size_t i = 0; i <= a_len; i++)
+        table[i][0] = (uint8_t)i;
     for (size_t j = 0; j <= b_len; j++)
-        row[j] = j;
-    for (size_t i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
+        table[0][j] = (uint8_t)j;
+    for (size_t i = 1; i <= a_len; i++) {
         for (size_t j = 1; j <= b_len; j++) {
-            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
-            size_t shorter = row[j] < row[j - 1] ? row[j] : row[j - 1];
-            diagonal = row[j];
-            row[j] = replaced < shorter + 1 ? replaced : shorter + 1;
+            size_t best = table[i - 1][j - 1] + (a[i - 1] != b[j - 1]);
+            best = least(best, 1u + least(table[i - 1][j], table[i][j - 1]));
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                best = least(best, 1u + table[i - 2][j - 2]);
+            table[i][j] = (uint8_t)best;
         }
     }
-    return row[b_len];
+    return table[a_len][b_len];
 }
 
 /* What follows the section, or the whole name without one. */
@@ -123,10 +130,12 @@ static const char *nearest_key(const struct config *config, const char *name)
         return NULL;
     for (size_t i = 0; i < config->key_count; i++) {
         const char *known = config->keys[i].name;
+        if (strlen(known) > SUGGEST_BYTES_MAX)
+            continue;
         size_t distance = edit_distance(name, known);
         /* The right key under the wrong section is nearer than its letters say. */
         if (strcmp(key_part(name), key_part(known)) == 0)
-            distance = distance < 2 ? distance : 2;
+            distance = least(distance, 2);
         if (distance < best) {
             best = distance;
             nearest = known;
