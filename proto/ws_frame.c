@@ -82,6 +82,9 @@ static enum parse_result check_extended_length(const uint8_t *bytes, size_t have
         greatest = greatest << 8 | (i < have ? bytes[i] : 0xff);
     }
     uint64_t minimum = size == 2 ? LENGTH_16 : UINT64_C(1) << 16;
+    if (minimum > max_payload) /* known before any of these bytes, so it comes first: the verdict must not
+                                  depend on how bytes arrive */
+        return bad(out, WS_CLOSE_MESSAGE_TOO_BIG, "message too big");
     if (least >> 63)
         return bad(out, WS_CLOSE_PROTOCOL_ERROR, "payload length above 2^63-1");
     if (greatest < minimum)
@@ -301,7 +304,8 @@ size_t ws_frame_close(uint8_t out[2 + WS_CONTROL_PAYLOAD_MAX], uint16_t code, co
             text_bytes--;
     }
     if (text_bytes > 0)
-        memcpy(payload + 2, text, text_bytes);
+        memcpy(payload + 2, text,
+               text_bytes); // NOLINT(bugprone-not-null-terminated-result): a frame has no NUL
     return ws_frame_control(out, WS_CLOSE, payload, 2 + text_bytes);
 }
 

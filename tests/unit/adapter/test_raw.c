@@ -136,7 +136,7 @@ static void the_longest_query_stays_within_the_admission(void **state)
     static char query[HTTP_HEAD_MAX];
     size_t len = 0;
     for (char c = 'A'; len + 262 < sizeof(query); c++) {
-        memcpy(query + len, "topic=", 6);
+        snprintf(query + len, sizeof(query) - len, "topic=");
         memset(query + len + 6, c, 255);
         query[len + 261] = '&';
         len += 262;

@@ -146,6 +146,7 @@ static void a_64_bit_length_fails_at_the_first_wrong_byte(void **state)
         {65536, UINT64_MAX, 0, 0},
         {65536, 65536, 0, 0},
         {65537, 65536, 10, 1009},
+        {0, 100, 2, 1009},       /* too big whatever follows, however many bytes have come */
         {65536, 65535, 2, 1009}, /* a 64-bit length is at least 65536 */
         {UINT64_C(1) << 32, 1 << 20, 6, 1009},
         {INT64_MAX, UINT64_MAX, 0, 0},
