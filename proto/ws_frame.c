@@ -303,9 +303,10 @@ size_t ws_frame_close(uint8_t out[2 + WS_CONTROL_PAYLOAD_MAX], uint16_t code, co
         while (text_bytes > 0 && ((uint8_t)text[text_bytes] & 0xc0) == 0x80)
             text_bytes--;
     }
-    if (text_bytes > 0)
-        memcpy(payload + 2, text,
-               text_bytes); // NOLINT(bugprone-not-null-terminated-result): a frame has no NUL
+    if (text_bytes > 0) {
+        /* A frame has no NUL. NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
+        memcpy(payload + 2, text, text_bytes);
+    }
     return ws_frame_control(out, WS_CLOSE, payload, 2 + text_bytes);
 }
 
