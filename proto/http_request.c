@@ -58,9 +58,8 @@ static enum parse_result check_request_line(const char *line, size_t len, bool w
         if (line[at] <= ' ' || line[at] > '~' ||
             line[at] == '#') /* also bytes above 0x7f, where char is signed or not */
             return bad(out, 400, "request target has characters that must be percent-encoded");
-        if (at == target && line[at] != '/' && line[at] != '*')
-            return bad(out, 400, "request target is not a path");
-        if (at > target && line[target] == '*')
+        if (at == target && line[at] != '/' &&
+            line[at] != '*') /* "*" is refused when the version has been seen */
             return bad(out, 400, "request target is not a path");
     }
     if (at < len && at == target)
