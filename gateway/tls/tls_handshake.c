@@ -140,7 +140,7 @@ static bool read_secret(const char *hex, uint8_t out[TLS_SECRET_BYTES])
             return false;
         out[i] = (uint8_t)(high << 4 | low);
     }
-    return hex[2 * TLS_SECRET_BYTES] == '\0';
+    return hex[(size_t)2 * TLS_SECRET_BYTES] == '\0';
 }
 
 /* When `line` is "LABEL client_random secret", returns where the secret begins. */

@@ -54,8 +54,8 @@ static void expect_record(struct tls_crypto *crypto, struct tls_direction *dir, 
 static void the_trace_opens(void **state)
 {
     uint8_t fifty[50];
-    for (uint8_t i = 0; i < sizeof fifty; i++)
-        fifty[i] = i;
+    for (size_t i = 0; i < sizeof fifty; i++)
+        fifty[i] = (uint8_t)i;
     static const uint8_t close_notify[] = {1, 0};
     struct tls_direction client = trace_direction(*state, TRACE_CLIENT_SECRET, 0);
     expect_record(*state, &client, TRACE_CLIENT_DATA, TLS_CONTENT_APPLICATION_DATA, fifty, sizeof fifty);
@@ -70,8 +70,8 @@ static void the_trace_opens(void **state)
 static void the_trace_is_sealed_byte_for_byte(void **state)
 {
     uint8_t fifty[50], record[128];
-    for (uint8_t i = 0; i < sizeof fifty; i++)
-        fifty[i] = i;
+    for (size_t i = 0; i < sizeof fifty; i++)
+        fifty[i] = (uint8_t)i;
     struct tls_direction server = trace_direction(*state, TRACE_SERVER_SECRET, 1); /* after the ticket */
     struct tls_slice parts[] = {{fifty, 3}, {NULL, 0}, {fifty + 3, 47}};
     size_t bytes =
@@ -118,8 +118,8 @@ static void connections_in_turn_do_not_disturb_each_other(void **state)
     enum { CONNECTIONS = 5, ROUNDS = 40 };
     struct tls_direction ours[SUITES][CONNECTIONS], theirs[SUITES][CONNECTIONS];
     for (unsigned s = 0; s < SUITES; s++)
-        for (uint8_t c = 0; c < CONNECTIONS; c++)
-            ours[s][c] = theirs[s][c] = some_direction(*state, suites[s], c);
+        for (unsigned c = 0; c < CONNECTIONS; c++)
+            ours[s][c] = theirs[s][c] = some_direction(*state, suites[s], (uint8_t)c);
     for (unsigned round = 0; round < ROUNDS; round++) {
         unsigned s = round / 3 % SUITES,
                  c = round * round / 2 % CONNECTIONS; /* some connections twice in a row */
