@@ -163,10 +163,9 @@ void tls_handshake_keylog(const SSL *ssl, const char *line)
         handshake->have_read_secret = read_secret(hex, handshake->read_secret);
     hex = secret_of(line, "SERVER_TRAFFIC_SECRET_0");
     if (hex) {
-        /* OpenSSL changes its write key here: what it has sent up to now, its Finished being the last, is not
-         * under it. */
+        /* OpenSSL changes its write key here: on_message() counts from now on; the Finished was still under
+         * the old one. */
         handshake->have_write_secret = read_secret(hex, handshake->write_secret);
-        handshake->write_seq = 0;
     }
 }
 

@@ -3,6 +3,7 @@
 #include "tls_trace.h"
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 
 static const enum tls_suite suites[] = {TLS_SUITE_AES_128_GCM_SHA256, TLS_SUITE_CHACHA20_POLY1305_SHA256};
 enum { SUITES = sizeof suites / sizeof *suites };
@@ -111,6 +112,51 @@ static void every_length_comes_back_whole_from_any_parts(void **state)
     }
     free(data);
     free(record);
+}
+
+/* RFC 8446 §5.2 and §5.3 to the letter, with a context of its own for each record. */
+static size_t naive_seal(const struct tls_direction *dir, enum tls_suite suite, uint8_t type,
+                         const uint8_t *data, size_t len, uint8_t *out)
+{
+    uint8_t nonce[12] = {0}, inner[256];
+    uint64_t seq = tls_direction_seq(dir);
+    for (int i = 11; i >= 4; i--, seq >>= 8)
+        nonce[i] = (uint8_t)seq;
+    for (int i = 0; i < 12; i++)
+        nonce[i] ^= dir->iv[i];
+    memcpy(inner, data, len);
+    inner[len] = type;
+    size_t body = len + 1 + 16;
+    const uint8_t header[] = {23, 3, 3, (uint8_t)(body >> 8), (uint8_t)body};
+    memcpy(out, header, sizeof header);
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    assert_non_null(ctx);
+    int written;
+    assert_int_equal(EVP_EncryptInit_ex(ctx, suite == suites[0] ? EVP_aes_128_gcm() : EVP_chacha20_poly1305(),
+                                        NULL, dir->key, nonce),
+                     1);
+    assert_int_equal(EVP_EncryptUpdate(ctx, NULL, &written, header, sizeof header), 1);
+    assert_int_equal(EVP_EncryptUpdate(ctx, out + 5, &written, inner, (int)len + 1), 1);
+    assert_int_equal(EVP_EncryptFinal_ex(ctx, inner, &written), 1);
+    assert_int_equal(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, 16, out + 5 + len + 1), 1);
+    EVP_CIPHER_CTX_free(ctx);
+    return 5 + body;
+}
+
+static void a_naive_model_seals_the_same_at_any_sequence_number(void **state)
+{
+    uint8_t ours[256], model[256], data[100], secret[TLS_SECRET_BYTES] = {7};
+    memset(data, 'd', sizeof data);
+    for (unsigned s = 0; s < SUITES; s++) {
+        for (unsigned shift = 0; shift < 64; shift++) {
+            struct tls_direction dir;
+            assert_true(tls_direction_init(*state, &dir, suites[s], secret, 0x9e3779b97f4a7c15U >> shift));
+            size_t wanted = naive_seal(&dir, suites[s], TLS_CONTENT_APPLICATION_DATA, data, shift, model);
+            size_t bytes = seal(*state, &dir, suites[s], TLS_CONTENT_APPLICATION_DATA, data, shift, ours);
+            assert_int_equal(bytes, wanted);
+            assert_memory_equal(ours, model, bytes);
+        }
+    }
 }
 
 static void connections_in_turn_do_not_disturb_each_other(void **state)
@@ -420,6 +466,7 @@ int main(void)
         cmocka_unit_test(the_trace_opens),
         cmocka_unit_test(the_trace_is_sealed_byte_for_byte),
         cmocka_unit_test(every_length_comes_back_whole_from_any_parts),
+        cmocka_unit_test(a_naive_model_seals_the_same_at_any_sequence_number),
         cmocka_unit_test(connections_in_turn_do_not_disturb_each_other),
         cmocka_unit_test(a_split_record_waits_and_harms_nothing),
         cmocka_unit_test(coalesced_records_open_one_by_one),
