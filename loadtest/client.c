@@ -476,6 +476,7 @@ static size_t take_answer(struct client_context *context, struct client *client,
     struct upgrade_answer answer;
     char text[STATS_EXAMPLE_BYTES];
 
+    PG_ASSERT(client->heap); /* held until the connection is open */
     switch (upgrade_parse((const char *)data, len, client->heap->accept, options->subprotocol, &answer)) {
     case PARSE_MORE:
         return 0;
@@ -537,6 +538,8 @@ static bool take_handshake(struct client_context *context, struct client *client
 {
     struct client_heap *heap = client->heap;
     size_t used;
+
+    PG_ASSERT(heap); /* held until the connection is open */
     enum tls_client_status status = tls_client_feed(heap->tls, input->cipher, input->cipher_bytes, &used);
 
     input->cipher += used;

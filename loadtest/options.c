@@ -87,7 +87,7 @@ struct unit {
 };
 
 static const struct unit count_units[] = {{"", 1}, {"k", 1000}, {"K", 1000}, {"M", 1000000}, {NULL, 0}};
-static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60 * 1000}, {"h", 3600000}, {NULL, 0}};
+static const struct unit time_units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {NULL, 0}};
 
 static bool parse_number(const char *text, const struct unit *units, uint64_t *out)
 {
@@ -117,8 +117,7 @@ static bool add_header(char **headers, const char *text)
     char *grown = realloc(*headers, old + len + 3);
     if (!grown)
         return false;
-    memcpy(grown + old, text, len);
-    snprintf(grown + old + len, 3, "\r\n");
+    snprintf(grown + old, len + 3, "%s\r\n", text);
     *headers = grown;
     return true;
 }

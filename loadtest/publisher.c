@@ -86,8 +86,10 @@ static void queue_message(struct channel *channel, uint64_t now_ns)
     int head = snprintf(out, COMMAND_OVERHEAD, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n%s\r\n$%zu\r\n", topic_len,
                         topic, publisher->payload->message_bytes);
     payload_write(publisher->payload, &payload, out + head);
-    memcpy(out + head + publisher->payload->message_bytes, "\r\n", 2);
-    channel->out_len += (size_t)head + publisher->payload->message_bytes + 2;
+    char *end = out + head + publisher->payload->message_bytes;
+    *end++ = '\r';
+    *end++ = '\n';
+    channel->out_len += (size_t)(end - out);
     channel->sent_ns[number % options->publish_pipeline] = now_ns;
     counter_add(&publisher->published, 1);
 }

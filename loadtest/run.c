@@ -171,8 +171,8 @@ static void set_phase(struct load_run *run, enum load_phase phase, const char *d
     atomic_store_explicit(&run->shared.phase, (int)phase, memory_order_release);
 }
 
-/* Waits until all workers have finished the phase, nothing has moved for --settle, or (with `stoppable`) a
- * signal. */
+/* Waits until all workers have finished the phase, nothing has moved for --settle, or more than
+ * `interrupts_max` signals have come. */
 static void await_quiet(struct load_run *run, enum load_phase phase, unsigned interrupts_max)
 {
     uint64_t moved_ns = clock_monotonic_ns();
@@ -219,12 +219,14 @@ static void open_all(struct load_run *run)
     set_phase(run, PHASE_HOLD, "holding");
     (void)malloc_trim(0); /* handshakes are over: what they used is not the price of a connection */
     run->result.rss_open = own_rss();
-    if (run->interrupts == 0)
+    if (run->interrupts == 0 && look(run).opened > 0)
         announce_ready(run);
 }
 
 static void hold_and_probe(struct load_run *run)
 {
+    if (look(run).opened == 0)
+        return;
     pause_for(run, run->options->hold_ms);
     if (run->interrupts > 1)
         return;
@@ -234,7 +236,7 @@ static void hold_and_probe(struct load_run *run)
 
 static void publish_and_settle(struct load_run *run)
 {
-    if (run->interrupts > 0)
+    if (run->interrupts > 0 || look(run).opened == 0)
         return;
     run->doing = "publishing";
     run->publisher.options = run->options;

@@ -47,9 +47,9 @@ static bool keylog_secret(const char *line, const char *label, uint8_t secret[TL
     if (strncmp(line, label, label_len) != 0 || line[label_len] != ' ')
         return false;
     const char *hex = strrchr(line, ' ') + 1;
-    if (strlen(hex) != 2 * TLS_SECRET_BYTES)
+    if (strlen(hex) != (size_t)2 * TLS_SECRET_BYTES)
         return false;
-    for (int i = 0; i < TLS_SECRET_BYTES; i++) {
+    for (size_t i = 0; i < TLS_SECRET_BYTES; i++) {
         int high = hex_digit(hex[2 * i]), low = hex_digit(hex[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;

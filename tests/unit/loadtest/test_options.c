@@ -1,0 +1,157 @@
+/* The command line and target URLs. */
+#include "loadtest/options.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <arpa/inet.h>
+
+#include <cmocka.h>
+
+enum { ARGUMENTS_MAX = 16 };
+
+static char error[256];
+
+/* `line` is cut at spaces. */
+static enum options_result parse(struct load_options *options, const char *line)
+{
+    static char copy[1024];
+    char *argv[ARGUMENTS_MAX] = {"pushgate-load"}, *save = NULL;
+    int argc = 1;
+
+    snprintf(copy, sizeof(copy), "%s", line);
+    for (char *word = strtok_r(copy, " ", &save); word && argc < ARGUMENTS_MAX;
+         word = strtok_r(NULL, " ", &save))
+        argv[argc++] = word;
+    error[0] = '\0';
+    return load_options_parse(options, argc, argv, error, sizeof(error));
+}
+
+static void a_whole_line_is_understood(void **state)
+{
+    (void)state;
+    struct load_options options;
+    assert_int_equal(parse(&options,
+                           "fanout --target=wss://127.0.0.1:8443/ws?topic=load --connections=10k --rate 500 "
+                           "--hold=2m --publish=127.0.0.1:6390 --topics=3 --sources=127.0.0.1-127.0.0.5 "
+                           "--header=A:b --insecure"),
+                     OPTIONS_RUN);
+    assert_int_equal(options.mode, LOAD_FANOUT);
+    assert_int_equal(options.connections, 10000);
+    assert_int_equal(options.rate, 500);
+    assert_int_equal(options.hold_ms, 120000);
+    assert_int_equal(options.message_bytes, 128);
+    assert_int_equal(options.sources.count, 5);
+    assert_string_equal(options.headers, "A:b\r\n");
+    assert_true(options.insecure && options.target.tls && options.target.host_is_ip);
+    load_options_fini(&options);
+}
+
+static void bad_lines_get_a_sentence(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "",
+        "idle",
+        "idle fanout --target=ws://127.0.0.1/",
+        "storm --target=ws://127.0.0.1/",
+        "idle --target=http://127.0.0.1/",
+        "idle --target=ws://127.0.0.1:0/",
+        "idle --target=ws://127.0.0.1:65536/",
+        "idle --target=ws://:80/",
+        "idle --target=ws://[::1/",
+        "idle --target=ws://127.0.0.1/ --connections=0",
+        "idle --target=ws://127.0.0.1/ --connections=99999999999999999999",
+        "idle --target=ws://127.0.0.1/ --connections=5x",
+        "idle --target=ws://127.0.0.1/ --hold=5",
+        "idle --target=ws://127.0.0.1/ --hold",
+        "idle --target=ws://127.0.0.1/ --insecure=yes",
+        "idle --target=ws://127.0.0.1/ --unknown=1",
+        "idle --target=ws://127.0.0.1/ --header=nocolon",
+        "idle --target=ws://127.0.0.1/ --topics=2",
+        "idle --target=ws://127.0.0.1/{topic}/{topic}",
+        "idle --target=ws://127.0.0.1/?topic=",
+        "idle --target=ws://127.0.0.1/?topic=%zz",
+        "idle --target=ws://127.0.0.1/ --sources=127.0.0.9-127.0.0.1",
+        "idle --target=ws://127.0.0.1/ --sources=loopback",
+        "idle --target=ws://[::1]:80/ --sources=127.0.0.1",
+        "fanout --target=ws://127.0.0.1/",
+        "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --hold=0",
+        "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --message-bytes=10",
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        struct load_options options;
+        assert_int_equal(parse(&options, bad[i]), OPTIONS_BAD);
+        assert_true(strlen(error) > 10);
+        load_options_fini(&options);
+    }
+}
+
+static void expect_topic(const char *url, uint32_t topics, const char *path, const char *name)
+{
+    struct target target;
+    char whole[2 * TARGET_TEXT_MAX + 16], topic[TARGET_TOPIC_MAX + 16], number[16] = "";
+
+    assert_true(target_parse(&target, url, topics, error, sizeof(error)));
+    if (target.numbered)
+        snprintf(number, sizeof(number), "%d", 5);
+    snprintf(whole, sizeof(whole), "%s%s%s", target.path, number, target.path_after);
+    assert_string_equal(whole, path);
+    size_t len = target_topic_name(&target, 5, topic, sizeof(topic));
+    assert_int_equal(len, strlen(topic));
+    assert_string_equal(topic, name);
+}
+
+static void topics_stand_where_the_url_says(void **state)
+{
+    (void)state;
+    expect_topic("ws://127.0.0.1", 1, "/", "load");
+    expect_topic("ws://127.0.0.1?topic=x", 1, "/?topic=x", "x");
+    expect_topic("ws://127.0.0.1/ws?topic=news%3Aeu&a=b#frag", 1, "/ws?topic=news%3Aeu&a=b", "news:eu");
+    expect_topic("ws://127.0.0.1/ws?a=b&topic=news%3Aeu&c=d", 9, "/ws?a=b&topic=news%3Aeu-5&c=d",
+                 "news:eu-5");
+    expect_topic("ws://127.0.0.1/ws?topic=load", 9, "/ws?topic=load-5", "load-5");
+    expect_topic("ws://127.0.0.1/sub/{topic}?a=b", 9, "/sub/load-5?a=b", "load-5");
+    expect_topic("ws://127.0.0.1/sub?subtopic=no&topic=yes", 1, "/sub?subtopic=no&topic=yes", "yes");
+}
+
+static void ports_default_by_scheme(void **state)
+{
+    (void)state;
+    struct target target;
+    const struct sockaddr_in *v4 = (const void *)&target.address.storage;
+    const struct sockaddr_in6 *v6 = (const void *)&target.address.storage;
+    assert_true(target_parse(&target, "ws://127.0.0.1/", 1, error, sizeof(error)));
+    assert_int_equal(ntohs(v4->sin_port), 80);
+    assert_true(target_parse(&target, "wss://127.0.0.1/", 1, error, sizeof(error)));
+    assert_int_equal(ntohs(v4->sin_port), 443);
+    assert_true(target_parse(&target, "wss://[::1]:8443/", 1, error, sizeof(error)));
+    assert_int_equal(ntohs(v6->sin6_port), 8443);
+    assert_string_equal(target.host, "::1");
+    assert_string_equal(target.authority, "[::1]:8443");
+}
+
+static void sources_are_taken_in_turn(void **state)
+{
+    (void)state;
+    struct source_range range;
+    assert_true(source_range_parse(&range, "127.0.0.250-127.0.1.3", error, sizeof(error)));
+    assert_int_equal(range.count, 10);
+    struct sockaddr_in last = source_range_at(&range, 9), wrapped = source_range_at(&range, 20);
+    assert_int_equal(ntohl(last.sin_addr.s_addr), 0x7f000103);
+    assert_int_equal(ntohl(wrapped.sin_addr.s_addr), 0x7f0000fa);
+    assert_true(source_range_parse(&range, "", error, sizeof(error)));
+    assert_int_equal(range.count, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_whole_line_is_understood),      cmocka_unit_test(bad_lines_get_a_sentence),
+        cmocka_unit_test(topics_stand_where_the_url_says), cmocka_unit_test(ports_default_by_scheme),
+        cmocka_unit_test(sources_are_taken_in_turn),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,224 @@
+/* Sums, verdict, rates and JSON of the report. */
+#include "loadtest/report.h"
+
+#include "loadtest/json.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const struct load_options options = {.connections = 10, .target_text = "ws://h/\"q\""};
+
+/* Ten connections, all open, all closed by us. */
+static struct load_result *good_result(void)
+{
+    struct load_result *result = calloc(1, sizeof(*result));
+    assert_non_null(result);
+    result->options = &options;
+    counter_set(&result->total.started, 10);
+    counter_set(&result->total.opened, 10);
+    counter_set(&result->total.ended[END_DONE], 10);
+    return result;
+}
+
+static void a_run_without_faults_is_good(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    assert_true(load_result_good(result));
+    free(result);
+}
+
+static void every_kind_of_fault_fails_the_run(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    counter *const faults[] = {
+        &result->total.lost,
+        &result->total.duplicated,
+        &result->total.out_of_order,
+        &result->total.corrupt,
+        &result->total.misrouted,
+        &result->total.probes_sent,
+        &result->total.ended[END_EOF],
+        &result->total.ended[END_CLOSE_FRAME],
+        &result->total.ended[END_RESET],
+    };
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
+        counter_set(faults[i], 1);
+        assert_false(load_result_good(result));
+        counter_set(faults[i], 0);
+        assert_true(load_result_good(result));
+    }
+    counter_set(&result->total.opened, 9);
+    assert_false(load_result_good(result));
+    free(result);
+}
+
+static void a_publisher_that_failed_fails_the_run(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    struct publisher *publisher = calloc(1, sizeof(*publisher));
+    assert_non_null(publisher);
+    result->publisher = publisher;
+    assert_true(load_result_good(result));
+    counter_set(&publisher->refused, 1);
+    assert_false(load_result_good(result));
+    counter_set(&publisher->refused, 0);
+    snprintf(publisher->error, sizeof(publisher->error), "gone");
+    assert_false(load_result_good(result));
+    free(publisher);
+    free(result);
+}
+
+static void what_an_interrupt_prevented_is_no_fault(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    result->interrupted = true;
+    counter_set(&result->total.started, 8);
+    counter_set(&result->total.opened, 6);
+    counter_set(&result->total.failed[FAIL_INTERRUPTED], 2);
+    assert_true(load_result_good(result));
+    counter_set(&result->total.opened, 5);
+    assert_false(load_result_good(result));
+    free(result);
+}
+
+static void bytes_and_rates_survive_missing_figures(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    struct publisher *publisher = calloc(1, sizeof(*publisher));
+    assert_non_null(publisher);
+    assert_true(load_result_delivery_rate(result) == 0);
+    result->publisher = publisher;
+    counter_set(&publisher->began_ns, 1000000000);
+    counter_set(&result->total.last_delivery_ns, 3000000000);
+    counter_set(&result->total.delivered, 500);
+    assert_true(load_result_delivery_rate(result) == 250);
+    result->rss_before = 5000;
+    result->rss_open = 8000;
+    assert_true(load_result_bytes_per_connection(result) == 300);
+    result->rss_open = 100;
+    assert_true(load_result_bytes_per_connection(result) == 0);
+    free(publisher);
+    free(result);
+}
+
+static void sums_add_counters_and_keep_the_latest_delivery(void **state)
+{
+    (void)state;
+    struct load_stats *stats = calloc(3, sizeof(*stats));
+    assert_non_null(stats);
+    for (int i = 1; i < 3; i++) {
+        counter_set(&stats[i].opened, (uint64_t)i);
+        counter_set(&stats[i].failed[FAIL_TLS], 10);
+        counter_set(&stats[i].ended[END_WS_ERROR], 1);
+        counter_set(&stats[i].ended[END_DONE], 5);
+        histogram_record(&stats[i].latency, (uint64_t)i * 1000);
+        snprintf(stats[i].fail_example[FAIL_TLS], STATS_EXAMPLE_BYTES, "example %d", i);
+    }
+    counter_set(&stats[1].last_delivery_ns, 9);
+    counter_set(&stats[2].last_delivery_ns, 4);
+    load_stats_merge(&stats[0], &stats[1], true);
+    load_stats_merge(&stats[0], &stats[2], true);
+    assert_int_equal(counter_read(&stats[0].opened), 3);
+    assert_int_equal(load_stats_failed(&stats[0]), 20);
+    assert_int_equal(load_stats_unexpected(&stats[0]), 2);
+    assert_int_equal(counter_read(&stats[0].last_delivery_ns), 9);
+    assert_int_equal(histogram_count(&stats[0].latency), 2);
+    assert_string_equal(stats[0].fail_example[FAIL_TLS], "example 1");
+    free(stats);
+}
+
+static char *written(void (*write)(FILE *out, const void *argument), const void *argument)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    assert_non_null(out);
+    write(out, argument);
+    assert_int_equal(fclose(out), 0);
+    return text;
+}
+
+static void write_string(FILE *out, const void *text)
+{
+    struct json json;
+    json_init(&json, out);
+    json_string(&json, NULL, text);
+    assert_true(json_finish(&json));
+}
+
+static void json_strings_are_escaped(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"plain", "\"plain\"\n"},
+        {"\"\\", "\"\\\"\\\\\"\n"},
+        {"a\nb\x01\x7f", "\"a\\u000ab\\u0001\\u007f\"\n"},
+        {"µs €", "\"µs €\"\n"},
+        {"\xff!", "\"\\ufffd!\"\n"},
+        {"\xe2\x82", "\"\\ufffd\"\n"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char *text = written(write_string, cases[i].in);
+        assert_string_equal(text, cases[i].out);
+        free(text);
+    }
+}
+
+static void write_report(FILE *out, const void *result)
+{
+    assert_true(load_report_json(result, out));
+}
+
+static void the_json_report_is_balanced_and_complete(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    struct load_sample samples[2] = {{.seconds = 1, .open = 3}, {.seconds = 2, .open = 10}};
+    result->samples = samples;
+    result->sample_count = 2;
+    char *text = written(write_report, result);
+    int depth = 0;
+    bool quoted = false;
+    for (const char *p = text; *p; p++) {
+        if (*p == '\\' && quoted)
+            p++;
+        else if (*p == '"')
+            quoted = !quoted;
+        else if (!quoted)
+            depth += (*p == '{' || *p == '[') - (*p == '}' || *p == ']');
+        assert_true(depth > 0 || p[1] == '\n' || *p == '\n');
+    }
+    assert_int_equal(depth, 0);
+    assert_non_null(strstr(text, "\"passed\": true"));
+    assert_non_null(strstr(text, "\"target\": \"ws://h/\\\"q\\\"\""));
+    assert_non_null(strstr(text, "\"closed_by_reason\": {"));
+    free(text);
+    free(result);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_without_faults_is_good),
+        cmocka_unit_test(every_kind_of_fault_fails_the_run),
+        cmocka_unit_test(a_publisher_that_failed_fails_the_run),
+        cmocka_unit_test(what_an_interrupt_prevented_is_no_fault),
+        cmocka_unit_test(bytes_and_rates_survive_missing_figures),
+        cmocka_unit_test(sums_add_counters_and_keep_the_latest_delivery),
+        cmocka_unit_test(json_strings_are_escaped),
+        cmocka_unit_test(the_json_report_is_balanced_and_complete),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
