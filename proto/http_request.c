@@ -55,11 +55,11 @@ static enum parse_result check_request_line(const char *line, size_t len, bool w
         return bad(out, 400, "malformed method");
     size_t target = ++at;
     for (; at < len && line[at] != ' '; at++) {
-        if (line[at] <= ' ' || line[at] > '~' ||
-            line[at] == '#') /* also bytes above 0x7f, where char is signed or not */
+        /* Bytes above 0x7f fail one of the two comparisons, whether char is signed or not. */
+        if (line[at] <= ' ' || line[at] > '~' || line[at] == '#')
             return bad(out, 400, "request target has characters that must be percent-encoded");
-        if (at == target && line[at] != '/' &&
-            line[at] != '*') /* "*" is refused when the version has been seen */
+        /* "*" passes, so that the preface of HTTP/2 gets as far as its version; read_head() refuses it. */
+        if (at == target && line[at] != '/' && line[at] != '*')
             return bad(out, 400, "request target is not a path");
     }
     if (at < len && at == target)

@@ -73,8 +73,8 @@ enum parse_result http_query_next(struct http_slice query, const char *name, siz
 bool http_slice_is(struct http_slice slice, const char *text); /* exact */
 
 /* Writes a response head with Content-Length, "Connection: close" (unless keep_alive) and Date-less, Server-less headers.
- * `extra` is NULL or whole header lines ending in CRLF; content_type NULL leaves it out. A 426 gets its Upgrade and
- * Sec-WebSocket-Version by itself. Returns bytes, 0 when it does not fit. */
+ * `extra` is NULL or whole header lines ending in CRLF; content_type NULL leaves it out. With 426 it must have
+ * Upgrade and Sec-WebSocket-Version; Connection then lists Upgrade. Returns bytes, 0 when it does not fit. */
 size_t http_response_head(char *out, size_t out_size, int status, const char *content_type, size_t content_bytes,
                           bool keep_alive, const char *extra);
 /* Reason phrase, e.g. "Upgrade Required". */

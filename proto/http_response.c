@@ -60,14 +60,12 @@ const char *http_status_text(int status)
 size_t http_response_head(char *out, size_t out_size, int status, const char *content_type,
                           size_t content_bytes, bool keep_alive, const char *extra)
 {
-    /* RFC 9110 §15.5.22 and RFC 6455 §4.4: a 426 names what to upgrade to; Upgrade must be listed in
-     * Connection. */
-    bool upgrade = status == 426;
+    /* A 426 names in Upgrade (the caller's `extra`) what to upgrade to, and Upgrade must be listed in
+     * Connection (RFC 9110 §7.8). */
     int n = snprintf(
-        out, out_size, "HTTP/1.1 %d %s\r\n%s%s%sContent-Length: %zu\r\nConnection: %s%s\r\n%s%s\r\n", status,
+        out, out_size, "HTTP/1.1 %d %s\r\n%s%s%sContent-Length: %zu\r\nConnection: %s%s\r\n%s\r\n", status,
         http_status_text(status), content_type != NULL ? "Content-Type: " : "",
         content_type != NULL ? content_type : "", content_type != NULL ? "\r\n" : "", content_bytes,
-        keep_alive ? "keep-alive" : "close", upgrade ? ", Upgrade" : "",
-        upgrade ? "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" : "", extra != NULL ? extra : "");
+        keep_alive ? "keep-alive" : "close", status == 426 ? ", Upgrade" : "", extra != NULL ? extra : "");
     return n > 0 && (size_t)n < out_size ? (size_t)n : 0;
 }

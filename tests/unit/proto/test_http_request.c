@@ -451,7 +451,8 @@ static void responses_are_whole_or_nothing(void **state)
     assert_int_equal(http_response_head(out, len + 1, 404, "text/plain", 3, false, "X: y\r\n"), len);
     assert_true(http_response_head(out, sizeof(out), 200, NULL, 0, true, NULL) > 0);
     assert_string_equal(out, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n");
-    assert_true(http_response_head(out, sizeof(out), 426, NULL, 0, false, NULL) > 0);
+    static const char extra[] = "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+    assert_true(http_response_head(out, sizeof(out), 426, NULL, 0, false, extra) > 0);
     assert_string_equal(out,
                         "HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\nConnection: close, Upgrade\r\n"
                         "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n");
