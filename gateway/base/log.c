@@ -36,7 +36,6 @@ struct line {
 struct value {
     size_t len;
     bool bare; /* a number or a boolean: JSON without quotes */
-    bool cut;
     char text[LINE_BYTES];
 };
 
@@ -169,7 +168,6 @@ static void put_pair(struct line *line, const char *key, size_t key_len, const s
     put_escaped(line, value->text, value->len);
     if (quoted)
         put_closing(line, "\"");
-    line->cut |= value->cut;
 }
 
 /* --- Values --- */
@@ -177,10 +175,8 @@ static void put_pair(struct line *line, const char *key, size_t key_len, const s
 static void value_append(struct value *value, const char *text, size_t len)
 {
     size_t left = sizeof value->text - value->len;
-    if (len > left) {
-        value->cut = true;
-        len = left;
-    }
+    if (len > left)
+        len = left; /* escaping shortens nothing, so the line cuts this value anyway, and marks it */
     memcpy(value->text + value->len, text, len);
     value->len += len;
 }
@@ -260,7 +256,6 @@ static const char *read_value(struct value *value, const char *at, struct argume
 {
     const char *start = at;
     value->len = 0;
-    value->cut = false;
     bool number = false;
     while (*at && *at != ' ') {
         if (*at != '%') {
@@ -283,7 +278,7 @@ static const char *read_value(struct value *value, const char *at, struct argume
 static void put_text_pair(struct line *line, struct value *scratch, const char *key, const char *text)
 {
     scratch->len = 0;
-    scratch->cut = scratch->bare = false;
+    scratch->bare = false;
     value_append(scratch, text, strlen(text));
     put_pair(line, key, strlen(key), scratch);
 }

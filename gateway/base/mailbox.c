@@ -66,9 +66,8 @@ void mailbox_wake(struct mailbox *mailbox)
 {
     atomic_fetch_add_explicit(&mailbox->wakes, 1, memory_order_relaxed);
     int written;
-    do
-        written = eventfd_write(mailbox->wake_fd,
-                                1); /* in the byte order of this machine, as the kernel reads it */
+    do /* the library writes 8 bytes in this machine's order, as the kernel reads them */
+        written = eventfd_write(mailbox->wake_fd, 1);
     while (written != 0 && errno == EINTR);
     /* EAGAIN: 2^64 − 2 wakes are waiting already. Anything else is a descriptor that is not ours: a lost
      * wake, so a hang. */

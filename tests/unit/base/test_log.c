@@ -204,6 +204,11 @@ static const struct {
     {"\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80", "\"\xf0\x9f\x98\x80\""},
     {"a\xff", "\"a\xef\xbf\xbd\"", "\"a\xef\xbf\xbd\""},
     {"\xc0\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\"", "\"\xef\xbf\xbd\xef\xbf\xbd\""}, /* overlong */
+    {"\xe0\x80\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
+    {"\xf0\x80\x80\xaf", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"",
+     "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
+    {"\xf4\x90\x80\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"",
+     "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
     {"\xed\xa0\x80", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"", "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\""},
     {"\xe2\x82", "\"\xef\xbf\xbd\xef\xbf\xbd\"", "\"\xef\xbf\xbd\xef\xbf\xbd\""}, /* cut short */
     {"%s%n%d", "%s%n%d", "\"%s%n%d\""},
@@ -297,6 +302,23 @@ static void many_pairs_are_cut_between_pairs(void **state)
     }
 }
 
+static void nothing_is_written_behind_a_value_that_fills_the_line(void **state)
+{
+    (void)state;
+    static char value[4001], more[501];
+    memset(value, 'q', 4000);
+    memset(more, 'm', 500);
+    for (int format = LOG_FORMAT_LOGFMT; format <= LOG_FORMAT_JSON; format++)
+        for (int len = 3800; len < 4000; len++) {
+            log_setup(LOG_INFO, format);
+            value[0] = ' '; /* quoted in both formats: its closing quote may stand beyond the bound */
+            capture();
+            log_event(LOG_INFO, "e", "v=%.*s m=%s", len, value, more);
+            assert_in_range(strlen(release()), 1, 4096);
+            assert_true(count_of(captured, "truncated") == 1 && count_of(captured, "\n") == 1);
+        }
+}
+
 static void a_conversion_that_is_not_offered_does_no_harm(void **state)
 {
     (void)state;
@@ -384,6 +406,7 @@ int main(void)
         cmocka_unit_test(every_byte_is_safe_in_a_value),
         cmocka_unit_test(a_long_line_is_cut_and_says_so),
         cmocka_unit_test(many_pairs_are_cut_between_pairs),
+        cmocka_unit_test(nothing_is_written_behind_a_value_that_fills_the_line),
         cmocka_unit_test(a_conversion_that_is_not_offered_does_no_harm),
         cmocka_unit_test(a_string_with_a_length_is_not_read_past_it),
         cmocka_unit_test(lines_below_the_level_are_not_written),

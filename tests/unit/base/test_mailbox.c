@@ -153,7 +153,8 @@ static void a_chain_arrives_behind_what_was_pushed_before(void **state)
     assert_true(mailbox_init(&mailbox));
     mailbox_push(&mailbox, &letters[0].node);
     for (int i = 1; i < 4; i++)
-        letters[i].node.next = &letters[i + 1].node; /* letters[4] still points nowhere */
+        letters[i].node.next = &letters[i + 1].node;
+    letters[4].node.next = &letters[0].node; /* left over: what ends the chain is `newest` */
     mailbox_push_chain(&mailbox, &letters[1].node, &letters[4].node);
     mailbox_push_chain(&mailbox, &letters[5].node, &letters[5].node); /* a chain of one */
     assert_int_equal(mailbox.wakes, 1);

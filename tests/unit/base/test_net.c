@@ -248,6 +248,29 @@ static void a_unix_socket_is_replaced_only_when_it_is_stale(void **state)
     assert_non_null(strstr(error, "No such file"));
 }
 
+static void a_busy_unix_socket_is_not_stale(void **state)
+{
+    (void)state;
+    char directory[] = "/tmp/pushgate-test-XXXXXX", text[TEXT], error[TEXT];
+    assert_non_null(mkdtemp(directory));
+    snprintf(text, sizeof text, "unix:%s/socket", directory);
+    struct net_address address = parse(text);
+    int fd = net_listen(&address, 0, false, error, sizeof error), clients[64], count = 0;
+    assert_true(fd >= 0);
+    for (bool full = false; !full; count++) { /* until its backlog refuses with EAGAIN */
+        assert_in_range(count, 0, 63);
+        clients[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+        full = connect(clients[count], (const struct sockaddr *)&address.storage, address.len) != 0;
+    }
+    assert_int_equal(net_listen(&address, 16, false, error, sizeof error), -1);
+    assert_int_equal(access(text + 5, F_OK), 0);
+    while (count > 0)
+        close(clients[--count]);
+    close(fd);
+    assert_int_equal(unlink(text + 5), 0);
+    assert_int_equal(rmdir(directory), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +283,7 @@ int main(void)
         cmocka_unit_test(a_port_is_shared_only_when_asked),
         cmocka_unit_test(an_address_of_another_machine_is_an_error),
         cmocka_unit_test(a_unix_socket_is_replaced_only_when_it_is_stale),
+        cmocka_unit_test(a_busy_unix_socket_is_not_stale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
