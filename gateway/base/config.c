@@ -17,8 +17,8 @@ enum {
 
 /* Debian's and Ubuntu's inih lets these be set at run time; elsewhere they are what inih was compiled with
  * (lines of 200 bytes), and the weak references are null. */
-extern int ini_max_line __attribute__((weak));
-extern bool ini_allow_inline_comments __attribute__((weak));
+extern int ini_max_line __attribute__((weak));               // NOLINT(readability-redundant-declaration)
+extern bool ini_allow_inline_comments __attribute__((weak)); // NOLINT(readability-redundant-declaration)
 
 struct config {
     const struct config_key *keys;
@@ -230,7 +230,7 @@ static int take_pair(void *context, const char *section, const char *key, const 
         snprintf(what, sizeof what, "set twice, first on line %u", config->lines[index]);
         index = config->key_count;
     }
-    if (index == config->key_count || !set_value(config, index, value, what, sizeof what)) {
+    if (index >= config->key_count || !set_value(config, index, value, what, sizeof what)) {
         snprintf(sentence, sizeof sentence, "%s: %s", name, what);
         fail_source(source, source->line, sentence);
         return 0;
@@ -385,7 +385,7 @@ bool config_read_argument(struct config *config, const char *argument, char *err
                  config_value_placeholder(&config->keys[index]));
         return false;
     }
-    if (index == config->key_count || !set_value(config, index, equals + 1, what, sizeof what)) {
+    if (index >= config->key_count || !set_value(config, index, equals + 1, what, sizeof what)) {
         snprintf(error, error_size, "--%s: %s", name, what);
         return false;
     }

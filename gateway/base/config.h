@@ -25,13 +25,13 @@ enum config_type {
 struct config_key {
     const char *name; /* "section.key" */
     enum config_type type;
+    bool reloadable;           /* taken up on SIGHUP */
     size_t offset;             /* of the field in the settings struct */
     const char *default_value; /* as it would be written in the file */
     uint64_t min, max;         /* numbers; both 0: any. A value 0 is allowed beside min when `zero` is set */
     const char *zero;          /* what 0 means ("no limit", "choose", "off"); NULL: 0 is an ordinary value */
     const char *choices;       /* CONFIG_ENUM: "logfmt|json" */
     const char *help;          /* one or two sentences */
-    bool reloadable;           /* taken up on SIGHUP */
 };
 
 struct config;
