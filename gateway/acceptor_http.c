@@ -1,0 +1,213 @@
+/* What a request gets: an upgrade and its transfer, the demo page, or an error. */
+#include "gateway/acceptor_internal.h"
+
+#include "gateway/base/assert.h"
+#include "gateway/demo/demo_page.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum { RETRY_AFTER_SECONDS = 5 };
+
+/* Queues a whole response; it is sent by the caller's next step. */
+static void respond(struct acceptor *acceptor, struct pending *pending, int status, const char *content_type, const void *body,
+                    size_t body_bytes, const char *extra, bool head_only)
+{
+    char head[1024];
+    size_t head_bytes = http_response_head(head, sizeof head, status, content_type, body_bytes, false, extra);
+    PG_ASSERT(head_bytes > 0);
+    counter_add(&acceptor->stats.http_responses, 1);
+    pending->state = PENDING_RESPONSE;
+    if (!pending_send(acceptor, pending, head, head_bytes) ||
+        (body_bytes && !head_only && !pending_send(acceptor, pending, body, body_bytes)))
+        return;
+    pending_end_stream(acceptor, pending);
+}
+
+static void refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error, enum handshake_failure failure)
+{
+    char body[256], extra[96] = "";
+    int body_bytes = snprintf(body, sizeof body, "%d %s: %s\n", status, http_status_text(status), error);
+    if (status == 426)
+        snprintf(extra, sizeof extra, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
+    else if (status == 405)
+        snprintf(extra, sizeof extra, "Allow: GET\r\n");
+    else if (status == 503 || status == 429)
+        snprintf(extra, sizeof extra, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+    counter_add(&acceptor->stats.failures[failure], 1);
+    if (body_bytes >= (int)sizeof body)
+        body_bytes = sizeof body - 1;
+    respond(acceptor, pending, status, "text/plain; charset=utf-8", body, (size_t)body_bytes, extra, false);
+}
+
+static enum handshake_failure failure_of(int status)
+{
+    switch (status) {
+    case 403:
+        return HANDSHAKE_HTTP_ORIGIN;
+    case 404:
+        return HANDSHAKE_HTTP_NOT_FOUND;
+    case 405:
+        return HANDSHAKE_HTTP_METHOD;
+    case 413:
+    case 414:
+    case 431:
+        return HANDSHAKE_HTTP_TOO_LARGE;
+    case 426:
+        return HANDSHAKE_HTTP_UPGRADE;
+    default:
+        return HANDSHAKE_HTTP_BAD;
+    }
+}
+
+static void upgrade(struct acceptor *acceptor, struct pending *pending, const struct http_request *request, int adapter)
+{
+    const struct acceptor_shared *shared = acceptor->shared;
+    const char *error = "";
+    int status = http_upgrade_status(request, &error);
+    if (status != 101) {
+        refuse(acceptor, pending, status, error, failure_of(status));
+        return;
+    }
+    if (!http_origin_allowed(request->origin, request->host, pending->transport == TRANSPORT_WSS, shared->settings->listen.origins)) {
+        refuse(acceptor, pending, 403, "this Origin may not connect (listen.origins)", HANDSHAKE_HTTP_ORIGIN);
+        return;
+    }
+    struct adapter_admission *admission = &acceptor->admission;
+    adapter_get((enum adapter_id)adapter)->accept(shared->settings, request, admission);
+    if (admission->status != 101) {
+        refuse(acceptor, pending, admission->status, admission->error, failure_of(admission->status));
+        return;
+    }
+    uint32_t port;
+    if (!acceptor_choose(acceptor, &port)) {
+        refuse(acceptor, pending, 503, "the gateway is full", HANDSHAKE_FULL);
+        return;
+    }
+    size_t early = pending->plain.len - request->head_bytes;
+    if (early + pending->raw.len > TRANSFER_EARLY_MAX) {
+        acceptor_unchoose(acceptor, port);
+        refuse(acceptor, pending, 400, "too much data before the upgrade was answered", HANDSHAKE_HTTP_BAD);
+        return;
+    }
+    struct transfer_item item = {
+        .fd = pending->fd,
+        .record =
+            {
+                .adapter = (uint8_t)adapter,
+                .transport = pending->transport,
+                .topic_count = admission->topic_count,
+                .suite = pending->suite,
+                .topics_bytes = admission->topics_bytes,
+                .plain_bytes = (uint32_t)early,
+                .raw_bytes = pending->raw.len,
+                .ip_handle = pending->ip_handle,
+                .read = pending->read,
+                .write = pending->write,
+            },
+        .topics = admission->topics,
+        .plain = pending->plain.data + request->head_bytes,
+        .raw = pending->raw.data,
+    };
+    http_upgrade_accept(request->websocket_key, item.record.accept);
+    snprintf(item.record.subprotocol, sizeof item.record.subprotocol, "%s", admission->subprotocol);
+    /* The file lives on in the reactor's table: closing our number would not take it out of our epoll set. */
+    if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_DEL, pending->fd, NULL) != 0) {
+        acceptor_unchoose(acceptor, port);
+        pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
+    } else {
+        acceptor_transfer(acceptor, pending, port, &item);
+    }
+    tls_direction_wipe(&item.record.read);
+    tls_direction_wipe(&item.record.write);
+}
+
+/* POST /publish?topic=t from the demo page: same origin only. */
+static void demo_publish(struct acceptor *acceptor, struct pending *pending, const struct http_request *request)
+{
+    const struct acceptor_shared *shared = acceptor->shared;
+    if (!request->origin.len || !http_origin_allowed(request->origin, request->host, pending->transport == TRANSPORT_WSS, "")) {
+        refuse(acceptor, pending, 403, "only the demo page publishes here; others use the publish socket", HANDSHAKE_HTTP_ORIGIN);
+        return;
+    }
+    char topic[TOPIC_BYTES_MAX];
+    size_t topic_bytes = 0, cursor = 0;
+    if (http_query_next(request->query, "topic", &cursor, topic, sizeof topic, &topic_bytes) != PARSE_OK || !topic_bytes) {
+        refuse(acceptor, pending, 400, "topic is missing: POST /publish?topic=NAME", HANDSHAKE_HTTP_BAD);
+        return;
+    }
+    uint64_t token = acceptor_event_data(acceptor, pending);
+    struct broker_request *ask =
+        broker_request_create(&acceptor->mailbox, token, topic, topic_bytes, request->body.data, request->body.len);
+    if (!ask) {
+        pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
+        return;
+    }
+    pending->state = PENDING_REPLY;
+    mailbox_push(shared->broker_mail, &ask->mail.node);
+}
+
+void pending_publish_answer(struct acceptor *acceptor, struct broker_request *answer)
+{
+    uint32_t index = (uint32_t)answer->token;
+    struct pending *pending = index < acceptor->slots.fresh ? acceptor_slot(acceptor, index) : NULL;
+    if (pending && pending->state == PENDING_REPLY && pending->generation == answer->token >> 32) {
+        char body[64];
+        int bytes = snprintf(body, sizeof body, "{\"queued\":%lld}\n", (long long)answer->queued);
+        if (answer->queued < 0)
+            refuse(acceptor, pending, 413, "the message is too large (limits.message_bytes)", HANDSHAKE_HTTP_TOO_LARGE);
+        else
+            respond(acceptor, pending, 200, "application/json", body, (size_t)bytes, NULL, false);
+        if (pending->state == PENDING_RESPONSE)
+            pending_continue(acceptor, pending);
+    }
+    free(answer);
+}
+
+static void route(struct acceptor *acceptor, struct pending *pending, const struct http_request *request)
+{
+    const struct settings *settings = acceptor->shared->settings;
+    int adapter = adapter_route(settings, request->path);
+    if (adapter >= 0) {
+        upgrade(acceptor, pending, request, adapter);
+        return;
+    }
+    if (!settings->demo.enabled) {
+        refuse(acceptor, pending, 404, "no such endpoint; WebSockets are at /ws?topic=NAME", HANDSHAKE_HTTP_NOT_FOUND);
+        return;
+    }
+    if (http_slice_is(request->path, "/")) {
+        if (request->method == HTTP_METHOD_GET || request->method == HTTP_METHOD_HEAD)
+            respond(acceptor, pending, 200, "text/html; charset=utf-8", demo_page, demo_page_bytes,
+                    "Content-Security-Policy: " DEMO_PAGE_CSP "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
+                    request->method == HTTP_METHOD_HEAD);
+        else
+            refuse(acceptor, pending, 405, "the page is read with GET", HANDSHAKE_HTTP_METHOD);
+    } else if (http_slice_is(request->path, "/publish") && request->method == HTTP_METHOD_POST) {
+        demo_publish(acceptor, pending, request);
+    } else {
+        refuse(acceptor, pending, 404, "no such page", HANDSHAKE_HTTP_NOT_FOUND);
+    }
+}
+
+void pending_request(struct acceptor *acceptor, struct pending *pending)
+{
+    const struct settings *settings = acceptor->shared->settings;
+    size_t max_body = settings->demo.enabled ? settings->limits.message_bytes : 0;
+    struct http_request request;
+    switch (http_request_parse((const char *)pending->plain.data, pending->plain.len, max_body, &request)) {
+    case PARSE_MORE:
+        return;
+    case PARSE_BAD:
+        refuse(acceptor, pending, request.status, request.error, failure_of(request.status));
+        return;
+    case PARSE_OK:
+        break;
+    }
+    if (pending->refused_per_ip)
+        refuse(acceptor, pending, 429, "too many connections from this address (limits.connections_per_ip)", HANDSHAKE_PER_IP);
+    else
+        route(acceptor, pending, &request);
+}

@@ -1,0 +1,114 @@
+/* Inside of the acceptor: the slot of a connection that is not a WebSocket yet, and the steps it goes through.
+ *
+ * Thread: the acceptor's. Owner: the acceptor's slab owns slots; a slot its descriptor, buffers and handshake until it is transferred.
+ */
+#pragma once
+
+#include "gateway/acceptor.h"
+#include "gateway/base/slab.h"
+#include "gateway/base/wheel.h"
+#include "gateway/conn/buffer.h"
+#include "gateway/tls/tls_handshake.h"
+#include "proto/http_request.h"
+
+#include <pthread.h>
+
+enum pending_state {
+    PENDING_FREE,
+    PENDING_TLS,      /* OpenSSL's handshake */
+    PENDING_HTTP,     /* reading the request */
+    PENDING_REPLY,    /* waits for the broker's answer to a publish */
+    PENDING_RESPONSE, /* sending a response that is no upgrade */
+    PENDING_LINGER,   /* response is out; input is thrown away until EOF so that no reset overtakes it */
+    PENDING_TRANSFER, /* in a batch to its reactor */
+};
+
+struct pending {
+    struct wheel_entry timer; /* the one deadline over everything */
+    int fd;
+    uint32_t generation;
+    uint8_t state;
+    uint8_t transport;
+    bool refused_per_ip; /* will be told so as soon as it can be told anything */
+    bool writing;        /* EPOLLOUT is asked for */
+    uint32_t ip_handle;
+    uint16_t suite;
+    struct tls_handshake *handshake;
+    struct tls_direction read, write; /* once the handshake is done */
+    struct buffer raw;                /* received, not yet opened or handed to OpenSSL */
+    struct buffer plain;              /* the request so far */
+    struct buffer out;                /* to send, ready for the wire */
+};
+
+struct acceptor {
+    struct acceptor_shared *shared;
+    struct acceptor_stats stats;
+    struct acceptor_config config;
+    int epoll_fd;
+    struct slab slots;
+    struct wheel wheel;
+    uint32_t now, next_generation;
+    uint32_t deadline_ticks;
+    struct tls_crypto *crypto;
+    struct tls_context *tls;
+    _Atomic(struct tls_context *) new_tls; /* from acceptor_reload(), taken by the thread */
+    struct mailbox mailbox;                /* answers of the broker, wakes */
+    _Atomic bool stop;
+    bool listening;                        /* listeners are in epoll */
+    uint32_t accept_pause_until;           /* tick; meaningful while !listening */
+    struct transfer_batch **batches;       /* per reactor, made at first use */
+    uint32_t batches_waiting;              /* with something in them */
+    struct index_list_u32 {
+        uint32_t *items;
+        uint32_t count, cap;
+    } freed;                               /* slots to free after the batch of events */
+    struct adapter_admission admission;    /* scratch */
+    uint8_t *scratch;                      /* for reading and sealing */
+    pthread_t thread;
+};
+
+enum {
+    ACCEPTOR_READ = 16 * 1024, /* bytes read in one turn */
+    ACCEPTOR_SCRATCH = TLS_RECORD_PLAINTEXT_MAX + TLS_RECORD_OVERHEAD,
+    ACCEPTOR_SLOTS = 4096,       /* handshakes in progress */
+};
+
+static inline struct pending *acceptor_slot(const struct acceptor *acceptor, uint32_t index)
+{
+    return slab_at(&acceptor->slots, index);
+}
+static inline uint32_t acceptor_index(const struct acceptor *acceptor, const struct pending *pending)
+{
+    return (uint32_t)(((const uint8_t *)pending - acceptor->slots.base) / sizeof *pending);
+}
+
+static inline uint64_t acceptor_event_data(const struct acceptor *acceptor, const struct pending *pending)
+{
+    return (uint64_t)pending->generation << 32 | acceptor_index(acceptor, pending);
+}
+
+/* acceptor_pending.c: bytes in and out, TLS. */
+void pending_readable(struct acceptor *acceptor, struct pending *pending);
+void pending_writable(struct acceptor *acceptor, struct pending *pending);
+/* Ends it; HANDSHAKE_FAILURE_COUNT counts nothing (it was answered or transferred). */
+void pending_close(struct acceptor *acceptor, struct pending *pending, enum handshake_failure failure);
+/* Gives up the slot without closing the descriptor: it belongs to a transfer batch now. */
+void pending_release(struct acceptor *acceptor, struct pending *pending);
+/* Queues plaintext for the peer (sealed over wss). False: closed. */
+bool pending_send(struct acceptor *acceptor, struct pending *pending, const void *data, size_t bytes);
+/* Nothing more will be sent: close_notify over wss. */
+void pending_end_stream(struct acceptor *acceptor, struct pending *pending);
+/* Sends what is queued of a response and goes on from there. */
+void pending_continue(struct acceptor *acceptor, struct pending *pending);
+
+/* acceptor_http.c: what a request gets. */
+void pending_request(struct acceptor *acceptor, struct pending *pending);
+void pending_publish_answer(struct acceptor *acceptor, struct broker_request *answer);
+
+/* acceptor_transfer.c: choice of the reactor, batches. */
+/* True when some reactor has room and limits.connections is not reached; counts the connection in for the chosen one. */
+bool acceptor_choose(struct acceptor *acceptor, uint32_t *port);
+void acceptor_unchoose(struct acceptor *acceptor, uint32_t port);
+bool acceptor_room(const struct acceptor *acceptor);
+void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port, const struct transfer_item *item);
+void acceptor_flush_transfers(struct acceptor *acceptor);

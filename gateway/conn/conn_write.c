@@ -1,0 +1,278 @@
+/* Output of a connection: directly when nothing waits, else through its outbox; over wss one record holds what fits. */
+#include "gateway/base/assert.h"
+#include "gateway/conn/pool.h"
+#include "proto/http_request.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+enum { GATHER_MAX = 64, GATHER_BYTES = 64 * 1024 };
+
+/* Bytes taken, 0 when the kernel takes none now, -1 when the connection is broken. */
+static ssize_t send_some(int fd, const struct iovec *parts, size_t count)
+{
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count};
+    for (;;) {
+        ssize_t n = count == 1 ? send(fd, parts[0].iov_base, parts[0].iov_len, MSG_DONTWAIT | MSG_NOSIGNAL)
+                               : sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n >= 0)
+            return n;
+        if (errno == EAGAIN || errno == ENOBUFS)
+            return 0;
+        if (errno != EINTR)
+            return -1;
+    }
+}
+
+static void set_write_armed(struct pool *pool, struct conn *conn, bool armed)
+{
+    struct conn_extra *extra = conn->extra;
+    if (extra->write_armed == armed)
+        return;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (armed ? EPOLLOUT : 0),
+                                .data.u64 = conn_event_data(pool, conn)};
+    if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event) != 0)
+        return; /* the close deadline or the peer ends it; an fd of ours that is in epoll cannot fail otherwise */
+    extra->write_armed = armed;
+    if (armed)
+        counter_add(&pool->stats->outbox_connections, 1);
+    else
+        counter_sub(&pool->stats->outbox_connections, 1);
+}
+
+static void queued(struct pool *pool, size_t bytes)
+{
+    counter_add(&pool->stats->outbox_bytes, bytes);
+}
+
+static void unqueued(struct pool *pool, size_t bytes)
+{
+    counter_sub(&pool->stats->outbox_bytes, bytes);
+}
+
+/* Keys of ours that have sealed their share of records are replaced first (RFC 8446 §5.5). Bytes written at `out`, or SIZE_MAX. */
+static size_t key_update_if_due(struct pool *pool, struct conn *conn, uint8_t *out)
+{
+    struct conn_tls *tls = pool_tls(pool, conn);
+    if (!tls_direction_needs_update(&tls->write))
+        return 0;
+    size_t bytes = tls_post_key_update(pool->crypto, &tls->write, conn_suite(conn), false, out);
+    return bytes ? bytes : SIZE_MAX;
+}
+
+/* Seals `parts` (at most POOL_RECORDS_PER_SEND full records together) into the scratch; 0 on failure. */
+static size_t seal_parts(struct pool *pool, struct conn *conn, const struct iovec *parts, size_t count)
+{
+    struct conn_tls *tls = pool_tls(pool, conn);
+    size_t bytes = key_update_if_due(pool, conn, pool->seal_scratch);
+    if (bytes == SIZE_MAX)
+        return 0;
+    size_t part = 0, offset = 0;
+    while (part < count) {
+        struct tls_slice slices[GATHER_MAX];
+        size_t n = 0, room = TLS_RECORD_PLAINTEXT_MAX;
+        while (part < count && room > 0) {
+            size_t left = parts[part].iov_len - offset;
+            size_t take = left < room ? left : room;
+            slices[n++] = (struct tls_slice){.data = (const uint8_t *)parts[part].iov_base + offset, .len = take};
+            room -= take;
+            offset += take;
+            if (offset == parts[part].iov_len) {
+                part++;
+                offset = 0;
+            }
+        }
+        size_t sealed = tls_record_seal(pool->crypto, &tls->write, conn_suite(conn), TLS_CONTENT_APPLICATION_DATA, slices, n,
+                                        pool->seal_scratch + bytes);
+        if (!sealed)
+            return 0;
+        bytes += sealed;
+    }
+    return bytes;
+}
+
+bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, size_t bytes)
+{
+    size_t sent = 0;
+    bool waiting = conn->extra && !outbox_empty(&conn->extra->outbox) && conn->extra->outbox.wire;
+    if (!waiting) {
+        struct iovec part = {.iov_base = (void *)(uintptr_t)wire, .iov_len = bytes};
+        ssize_t n = send_some(conn->fd, &part, 1);
+        if (n < 0) {
+            pool_destroy(pool, conn, CLOSE_PEER_RESET);
+            return false;
+        }
+        sent = (size_t)n;
+    }
+    if (sent == bytes)
+        return true;
+    struct conn_extra *extra = conn_borrow(conn);
+    if (!extra || !outbox_push_wire(&extra->outbox, wire + sent, bytes - sent)) {
+        pool_destroy(pool, conn, CLOSE_INTERNAL); /* a record that was begun must be finished */
+        return false;
+    }
+    queued(pool, bytes - sent);
+    set_write_armed(pool, conn, true);
+    return true;
+}
+
+size_t conn_send_direct(struct pool *pool, struct conn *conn, const uint8_t *data, size_t bytes)
+{
+    if (conn->tls == SLAB_NONE) {
+        struct iovec part = {.iov_base = (void *)(uintptr_t)data, .iov_len = bytes};
+        ssize_t n = send_some(conn->fd, &part, 1);
+        if (n < 0) {
+            pool_destroy(pool, conn, CLOSE_PEER_RESET);
+            return bytes;
+        }
+        return (size_t)n;
+    }
+    size_t done = 0;
+    while (done < bytes) {
+        size_t take = bytes - done;
+        if (take > (size_t)(POOL_RECORDS_PER_SEND - 1) * TLS_RECORD_PLAINTEXT_MAX)
+            take = (size_t)(POOL_RECORDS_PER_SEND - 1) * TLS_RECORD_PLAINTEXT_MAX;
+        struct iovec part = {.iov_base = (void *)(uintptr_t)(data + done), .iov_len = take};
+        size_t sealed = seal_parts(pool, conn, &part, 1);
+        if (!sealed) {
+            pool_destroy(pool, conn, CLOSE_INTERNAL);
+            return bytes;
+        }
+        if (!conn_send_wire(pool, conn, pool->seal_scratch, sealed))
+            return bytes;
+        done += take;
+        if (conn->extra && !outbox_empty(&conn->extra->outbox))
+            break;
+    }
+    return done;
+}
+
+static bool past_bound(const struct pool *pool, const struct conn_extra *extra, size_t bytes)
+{
+    uint64_t limit = pool->settings->limits.outbox_bytes;
+    return limit && extra->outbox.bytes + bytes > limit;
+}
+
+void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+{
+    struct conn_extra *extra = conn_borrow(conn);
+    if (extra && conn->dirty && past_bound(pool, extra, bytes)) { /* what waits may only be waiting for the end of the turn */
+        conn_flush(pool, conn);
+        if (conn->state != CONN_OPEN)
+            return;
+        extra = conn_borrow(conn);
+    }
+    if (extra && !begun && past_bound(pool, extra, bytes)) {
+        counter_add(&pool->stats->drops, 1); /* this one; conn_close() counts those that it drops */
+        conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+        return;
+    }
+    if (!extra || !outbox_push_message(&extra->outbox, message, data, bytes, begun)) {
+        counter_add(&pool->stats->drops, 1);
+        pool_destroy(pool, conn, CLOSE_INTERNAL);
+        return;
+    }
+    queued(pool, bytes);
+    if (!conn->dirty)
+        set_write_armed(pool, conn, true);
+}
+
+void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size_t bytes)
+{
+    size_t taken = 0;
+    if (!conn->extra || outbox_empty(&conn->extra->outbox)) {
+        taken = conn_send_direct(pool, conn, frame, bytes);
+        if (taken == bytes)
+            return;
+    }
+    struct conn_extra *extra = conn_borrow(conn);
+    if (extra && conn->state == CONN_OPEN && taken == 0 && past_bound(pool, extra, bytes)) {
+        conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+        return;
+    }
+    if (!extra || !outbox_push_copy(&extra->outbox, (const uint8_t *)frame + taken, bytes - taken, taken > 0)) {
+        pool_destroy(pool, conn, CLOSE_INTERNAL);
+        return;
+    }
+    queued(pool, bytes - taken);
+    if (!conn->dirty)
+        set_write_armed(pool, conn, true);
+}
+
+/* One system call's worth. IO_OK: go on; IO_AGAIN: the kernel is full. */
+static enum io_result flush_once(struct pool *pool, struct conn *conn)
+{
+    struct outbox *outbox = &conn->extra->outbox;
+    struct iovec parts[GATHER_MAX];
+    if (outbox->wire) {
+        parts[0] = (struct iovec){.iov_base = outbox->wire + outbox->wire_sent, .iov_len = outbox->wire_bytes - outbox->wire_sent};
+        ssize_t n = send_some(conn->fd, parts, 1);
+        if (n > 0) {
+            outbox_wire_sent(outbox, (size_t)n);
+            unqueued(pool, (size_t)n);
+        }
+        return n < 0 ? IO_CLOSED : outbox->wire ? IO_AGAIN : IO_OK;
+    }
+    bool tls = conn->tls != SLAB_NONE;
+    size_t max_bytes = tls ? (size_t)(POOL_RECORDS_PER_SEND - 1) * TLS_RECORD_PLAINTEXT_MAX : GATHER_BYTES;
+    size_t count = outbox_gather(outbox, parts, GATHER_MAX, max_bytes);
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++)
+        bytes += parts[i].iov_len;
+    if (!tls) {
+        ssize_t n = send_some(conn->fd, parts, count);
+        if (n > 0) {
+            outbox_consume(outbox, (size_t)n);
+            unqueued(pool, (size_t)n);
+        }
+        return n < 0 ? IO_CLOSED : (size_t)n < bytes ? IO_AGAIN : IO_OK;
+    }
+    size_t sealed = seal_parts(pool, conn, parts, count);
+    if (!sealed)
+        return IO_ERROR;
+    outbox_consume(outbox, bytes);
+    unqueued(pool, bytes);
+    if (!conn_send_wire(pool, conn, pool->seal_scratch, sealed))
+        return IO_CLOSED;
+    return outbox->wire ? IO_AGAIN : IO_OK;
+}
+
+void conn_flush(struct pool *pool, struct conn *conn)
+{
+    while (conn->extra && !outbox_empty(&conn->extra->outbox)) {
+        enum io_result result = flush_once(pool, conn);
+        if (conn->state == CONN_FREE)
+            return;
+        if (result == IO_CLOSED || result == IO_ERROR) {
+            pool_destroy(pool, conn, result == IO_CLOSED ? CLOSE_PEER_RESET : CLOSE_INTERNAL);
+            return;
+        }
+        if (result == IO_AGAIN) {
+            set_write_armed(pool, conn, true);
+            return;
+        }
+    }
+    if (conn->extra) {
+        set_write_armed(pool, conn, false);
+        conn_give_back(conn);
+    }
+    if (conn->state != CONN_OPEN)
+        conn_close_continue(pool, conn);
+}
+
+void conn_mark_dirty(struct pool *pool, struct conn *conn)
+{
+    if (conn->dirty)
+        return;
+    conn->dirty = index_list_push(&pool->dirty, pool_index(pool, conn));
+}
+
+void conn_greet(struct pool *pool, struct conn *conn, const struct transfer_record *record)
+{
+    char response[512];
+    size_t bytes = http_upgrade_response(response, sizeof response, record->accept, record->subprotocol);
+    PG_ASSERT(bytes > 0);
+    conn_send_own(pool, conn, response, bytes);
+}

@@ -1,0 +1,28 @@
+/* From a reactor's mailbox to its subscribers: what a topic has waiting becomes one batch, a batch is served in slices, topics take turns.
+ *
+ * A batch is at most one TLS record's worth of frames (or one larger message): a connection gets it in one system call, and over wss in one record.
+ * A connection of several topics collects what one turn has for it in its outbox, which is flushed once at the end of the turn.
+ *
+ * Thread: the reactor's. Owner: embedded in the reactor; holds one reference of every message that waits (the delivery's).
+ */
+#pragma once
+
+#include "gateway/conn/pool.h"
+
+struct fanout {
+    struct pool *pool;
+    struct list run;      /* topics that have something to send, in turn */
+    struct list spare;    /* batches for reuse */
+    uint32_t spare_count;
+};
+
+void fanout_init(struct fanout *fanout, struct pool *pool);
+void fanout_fini(struct fanout *fanout); /* drops what still waits */
+/* Takes a detached chain of deliveries. */
+void fanout_accept(struct fanout *fanout, struct mailbox_node *deliveries);
+/* Serves up to `budget` connections; returns how many it served. */
+uint32_t fanout_slice(struct fanout *fanout, uint32_t budget);
+static inline bool fanout_pending(const struct fanout *fanout)
+{
+    return !list_empty(&fanout->run);
+}

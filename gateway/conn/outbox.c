@@ -1,0 +1,171 @@
+/* A ring of pending frames. */
+#include "gateway/conn/outbox.h"
+
+#include "gateway/base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct outbox_item *item_at(const struct outbox *outbox, uint32_t i)
+{
+    return &outbox->items[(outbox->head + i) & (outbox->cap - 1)];
+}
+
+static void item_release(struct outbox_item *item, const uint8_t *allocation)
+{
+    if (item->message)
+        message_unref(item->message);
+    else
+        free((void *)(uintptr_t)allocation);
+}
+
+/* The `data` of an own item moves as it is sent, its end stays: its full size stands behind the end, so that the beginning, which must
+ * be freed, is found again. */
+enum { COPY_TRAILER = sizeof(uint32_t) };
+
+static const uint8_t *copy_allocation(const struct outbox_item *item)
+{
+    if (item->message)
+        return NULL;
+    uint32_t full;
+    memcpy(&full, item->data + item->bytes, sizeof full);
+    return item->data + item->bytes - full;
+}
+
+static bool grow(struct outbox *outbox)
+{
+    if (outbox->count < outbox->cap)
+        return true;
+    if (outbox->cap > UINT32_MAX / 4 / sizeof(struct outbox_item))
+        return false;
+    uint32_t cap = outbox->cap ? outbox->cap * 2 : 4;
+    struct outbox_item *items = malloc(cap * sizeof *items);
+    if (!items)
+        return false;
+    for (uint32_t i = 0; i < outbox->count; i++)
+        items[i] = *item_at(outbox, i);
+    free(outbox->items);
+    outbox->items = items;
+    outbox->head = 0;
+    outbox->cap = cap;
+    return true;
+}
+
+static void push(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+{
+    outbox->count++;
+    *item_at(outbox, outbox->count - 1) =
+        (struct outbox_item){.message = message, .data = data, .bytes = (uint32_t)bytes, .begun = begun};
+    outbox->bytes += bytes;
+}
+
+bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+{
+    PG_ASSERT(bytes > 0 && bytes <= UINT32_MAX);
+    if (!grow(outbox))
+        return false;
+    message_ref(message);
+    push(outbox, message, data, bytes, begun);
+    return true;
+}
+
+bool outbox_push_copy(struct outbox *outbox, const void *data, size_t bytes, bool begun)
+{
+    PG_ASSERT(bytes > 0 && bytes < INT32_MAX);
+    if (!grow(outbox))
+        return false;
+    uint8_t *copy = malloc(bytes + COPY_TRAILER);
+    if (!copy)
+        return false;
+    memcpy(copy, data, bytes);
+    uint32_t full = (uint32_t)bytes;
+    memcpy(copy + bytes, &full, sizeof full);
+    push(outbox, NULL, copy, bytes, begun);
+    return true;
+}
+
+bool outbox_push_wire(struct outbox *outbox, const uint8_t *sealed, size_t bytes)
+{
+    size_t kept = outbox->wire_bytes - outbox->wire_sent;
+    uint8_t *wire = malloc(kept + bytes);
+    if (!wire)
+        return false;
+    if (kept)
+        memcpy(wire, outbox->wire + outbox->wire_sent, kept);
+    memcpy(wire + kept, sealed, bytes);
+    free(outbox->wire);
+    outbox->wire = wire;
+    outbox->wire_sent = 0;
+    outbox->wire_bytes = (uint32_t)(kept + bytes);
+    outbox->bytes += bytes;
+    return true;
+}
+
+void outbox_wire_sent(struct outbox *outbox, size_t bytes)
+{
+    PG_ASSERT(bytes <= outbox->wire_bytes - outbox->wire_sent);
+    outbox->wire_sent += (uint32_t)bytes;
+    outbox->bytes -= bytes;
+    if (outbox->wire_sent == outbox->wire_bytes) {
+        free(outbox->wire);
+        outbox->wire = NULL;
+        outbox->wire_sent = outbox->wire_bytes = 0;
+    }
+}
+
+size_t outbox_gather(const struct outbox *outbox, struct iovec *vectors, size_t max, size_t max_bytes)
+{
+    size_t n = 0;
+    for (uint32_t i = 0; i < outbox->count && n < max && max_bytes > 0; i++) {
+        const struct outbox_item *item = item_at(outbox, i);
+        size_t take = item->bytes < max_bytes ? item->bytes : max_bytes;
+        vectors[n++] = (struct iovec){.iov_base = (void *)(uintptr_t)item->data, .iov_len = take};
+        max_bytes -= take;
+    }
+    return n;
+}
+
+void outbox_consume(struct outbox *outbox, size_t bytes)
+{
+    outbox->bytes -= bytes;
+    while (bytes > 0) {
+        PG_ASSERT(outbox->count > 0);
+        struct outbox_item *item = item_at(outbox, 0);
+        if (bytes < item->bytes) {
+            item->data += bytes;
+            item->bytes -= (uint32_t)bytes;
+            item->begun = true;
+            return;
+        }
+        bytes -= item->bytes;
+        item_release(item, copy_allocation(item));
+        outbox->head = (outbox->head + 1) & (outbox->cap - 1);
+        outbox->count--;
+    }
+}
+
+uint32_t outbox_drop_unsent(struct outbox *outbox)
+{
+    uint32_t dropped = 0;
+    uint32_t keep = outbox->count > 0 && item_at(outbox, 0)->begun ? 1 : 0;
+    while (outbox->count > keep) {
+        struct outbox_item *item = item_at(outbox, outbox->count - 1);
+        if (item->message)
+            dropped++;
+        outbox->bytes -= item->bytes;
+        item_release(item, copy_allocation(item));
+        outbox->count--;
+    }
+    return dropped;
+}
+
+void outbox_fini(struct outbox *outbox)
+{
+    for (uint32_t i = 0; i < outbox->count; i++) {
+        struct outbox_item *item = item_at(outbox, i);
+        item_release(item, copy_allocation(item));
+    }
+    free(outbox->items);
+    free(outbox->wire);
+    *outbox = (struct outbox){0};
+}

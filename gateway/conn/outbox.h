@@ -1,0 +1,49 @@
+/* What a connection could not send yet: references to shared frames and a few bytes of its own, in order, with an exact byte count.
+ *
+ * Thread: the connection's reactor. Owner: embedded in conn_extra; all zero is empty and holds no memory. Each queued message holds
+ * one reference.
+ */
+#pragma once
+
+#include "gateway/broker/message.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct outbox_item {
+    struct message *message; /* holds `data` alive; NULL: data was malloc()ed for this item */
+    const uint8_t *data;
+    uint32_t bytes; /* still to send, from data */
+    bool begun;     /* part of the frame has left: it can no longer be dropped */
+};
+
+struct outbox {
+    struct outbox_item *items; /* ring */
+    uint32_t head, count, cap;
+    uint8_t *wire; /* a sealed record that the kernel took only in part: goes before all items */
+    uint32_t wire_sent, wire_bytes;
+    uint64_t bytes; /* all that is queued: items and wire */
+};
+
+static inline bool outbox_empty(const struct outbox *outbox)
+{
+    return outbox->bytes == 0;
+}
+
+/* Each returns false without memory, leaving the outbox as it was. `begun`: earlier bytes of this frame have left already. */
+bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+    __attribute__((warn_unused_result));
+bool outbox_push_copy(struct outbox *outbox, const void *data, size_t bytes, bool begun) __attribute__((warn_unused_result));
+/* Keeps sealed bytes, behind those that are kept already. */
+bool outbox_push_wire(struct outbox *outbox, const uint8_t *sealed, size_t bytes) __attribute__((warn_unused_result));
+void outbox_wire_sent(struct outbox *outbox, size_t bytes);
+
+/* Fills up to `max` vectors with what comes first, at most `max_bytes` in all; returns how many. */
+size_t outbox_gather(const struct outbox *outbox, struct iovec *vectors, size_t max, size_t max_bytes);
+/* Takes `bytes` from the front. */
+void outbox_consume(struct outbox *outbox, size_t bytes);
+/* Drops every item that has not begun; returns how many messages were among them. */
+uint32_t outbox_drop_unsent(struct outbox *outbox);
+void outbox_fini(struct outbox *outbox);

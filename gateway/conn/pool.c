@@ -1,0 +1,376 @@
+/* Slots of connections from transfer to close. */
+#include "gateway/conn/pool.h"
+
+#include "gateway/base/assert.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/log.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum { GRAINS_PER_PERIOD = 16, GRAIN_MAX_MS = 1000, ADVANCE_BUDGET = 1024 };
+
+static uint32_t grain_of(uint64_t ticks)
+{
+    uint64_t grain = ticks / GRAINS_PER_PERIOD;
+    if (grain > GRAIN_MAX_MS / WHEEL_TICK_MS)
+        grain = GRAIN_MAX_MS / WHEEL_TICK_MS;
+    return grain ? (uint32_t)grain : 1;
+}
+
+static uint64_t ticks_of(uint64_t ms)
+{
+    uint64_t ticks = (ms + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
+    return ticks < INT32_MAX ? ticks : INT32_MAX;
+}
+
+bool pool_init(struct pool *pool, const struct pool_config *config)
+{
+    const struct settings *settings = config->settings;
+    *pool = (struct pool){
+        .settings = settings,
+        .stats = config->stats,
+        .port = config->port,
+        .ip_limit = config->ip_limit,
+        .broker_mail = config->broker_mail,
+        .reactor = config->reactor,
+        .epoll_fd = -1,
+        .now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS),
+        .idle_ticks = ticks_of(settings->idle.timeout),
+        .ping_ticks = ticks_of(settings->idle.ping_interval),
+        .close_ticks = ticks_of(settings->limits.close_timeout ? settings->limits.close_timeout : 1),
+    };
+    pool->idle_grain = grain_of(pool->idle_ticks);
+    pool->ping_grain = grain_of(pool->ping_ticks);
+    uint64_t topics = (uint64_t)config->capacity * 4;
+    if (!slab_init(&pool->conns, sizeof(struct conn), config->capacity) ||
+        !slab_init(&pool->tls, sizeof(struct conn_tls), config->capacity) ||
+        !topics_init(&pool->topics, topics < (1u << 24) ? (uint32_t)topics + 1024 : 1u << 24))
+        return false;
+    wheel_init(&pool->wheel, pool->conns.base + offsetof(struct conn, timer), sizeof(struct conn), pool->now);
+    pool->crypto = tls_crypto_create();
+    pool->ws_reader = ws_reader_create(WS_ROLE_SERVER);
+    pool->read_scratch = malloc(TLS_RECORD_HEADER_BYTES + TLS_RECORD_CIPHERTEXT_MAX + POOL_READ_BYTES);
+    pool->seal_scratch = malloc((size_t)POOL_RECORDS_PER_SEND * (TLS_RECORD_PLAINTEXT_MAX + TLS_RECORD_OVERHEAD));
+    return pool->crypto && pool->ws_reader && pool->read_scratch && pool->seal_scratch;
+}
+
+void pool_fini(struct pool *pool)
+{
+    for (uint32_t i = 0; pool->conns.base && i < pool->conns.fresh; i++)
+        if (pool_conn(pool, i)->state != CONN_FREE)
+            pool_destroy(pool, pool_conn(pool, i), CLOSE_DRAIN);
+    pool_free_closed(pool);
+    topics_fini(&pool->topics);
+    if (pool->conns.base)
+        slab_fini(&pool->conns);
+    if (pool->tls.base)
+        slab_fini(&pool->tls);
+    if (pool->crypto)
+        tls_crypto_destroy(pool->crypto);
+    if (pool->ws_reader)
+        ws_reader_destroy(pool->ws_reader);
+    free(pool->read_scratch);
+    free(pool->seal_scratch);
+    free(pool->ready.items);
+    free(pool->dirty.items);
+    free(pool->freed.items);
+}
+
+struct conn *pool_event_conn(const struct pool *pool, uint64_t data)
+{
+    uint32_t index = (uint32_t)data;
+    if (index >= pool->conns.fresh)
+        return NULL;
+    struct conn *conn = pool_conn(pool, index);
+    return conn->state != CONN_FREE && conn->generation == data >> 32 ? conn : NULL;
+}
+
+bool index_list_push(struct index_list *list, uint32_t index)
+{
+    if (list->count == list->cap) {
+        uint32_t cap = list->cap ? list->cap * 2 : 64;
+        uint32_t *items = realloc(list->items, cap * sizeof *items);
+        if (!items)
+            return false;
+        list->items = items;
+        list->cap = cap;
+    }
+    list->items[list->count++] = index;
+    return true;
+}
+
+struct conn_extra *conn_borrow(struct conn *conn)
+{
+    if (!conn->extra)
+        conn->extra = calloc(1, sizeof *conn->extra);
+    return conn->extra;
+}
+
+void conn_give_back(struct conn *conn)
+{
+    struct conn_extra *extra = conn->extra;
+    if (!extra || !outbox_empty(&extra->outbox) || extra->record.len || extra->frame.len || extra->message.len ||
+        extra->sequence.message_opcode || extra->fragment.have || extra->write_armed)
+        return;
+    outbox_fini(&extra->outbox);
+    buffer_fini(&extra->record);
+    buffer_fini(&extra->frame);
+    buffer_fini(&extra->message);
+    free(extra);
+    conn->extra = NULL;
+}
+
+/* Subscriptions ---------------------------------------------------------------------------------------------------------- */
+
+static struct subscription *subscriptions(struct conn *conn)
+{
+    return conn->topic_count > 1 ? conn->many : &conn->one;
+}
+
+static void subscription_moved(void *context, uint32_t conn_index, uint32_t topic, uint32_t position)
+{
+    struct conn *conn = pool_conn(context, conn_index);
+    struct subscription *own = subscriptions(conn);
+    for (uint32_t i = 0; i < conn->topic_count; i++) {
+        if (own[i].topic == topic) {
+            own[i].position = position;
+            return;
+        }
+    }
+    PG_ASSERT(!"a moved subscriber knows its topic");
+}
+
+void pool_leave(struct pool *pool, struct conn *conn)
+{
+    struct subscription *own = subscriptions(conn);
+    for (uint32_t i = 0; i < conn->topic_count; i++)
+        topics_unsubscribe(&pool->topics, own[i].topic, own[i].position, subscription_moved, pool);
+    if (conn->topic_count > 1)
+        free(conn->many);
+    conn->topic_count = 0;
+}
+
+static bool join_topics(struct pool *pool, struct conn *conn, const struct transfer_item *item)
+{
+    uint32_t wanted = item->record.topic_count;
+    struct subscription *own = &conn->one;
+    if (wanted > 1) {
+        own = malloc(wanted * sizeof *own);
+        if (!own)
+            return false;
+    }
+    uint32_t joined = 0;
+    const uint8_t *at = item->topics, *end = item->topics + item->record.topics_bytes;
+    while (joined < wanted && at < end && at + 1 + at[0] <= end) {
+        const char *name = (const char *)at + 1;
+        uint32_t topic = topics_intern(&pool->topics, name, at[0], topic_hash(name, at[0]));
+        if (topic == TOPIC_NONE)
+            break;
+        own[joined].topic = topic;
+        if (!topics_subscribe(&pool->topics, topic, pool_index(pool, conn), conn->adapter, &own[joined].position)) {
+            topics_collect(&pool->topics, topic);
+            break;
+        }
+        joined++;
+        at += 1 + at[0];
+    }
+    if (wanted > 1)
+        conn->many = own;
+    conn->topic_count = (uint8_t)wanted;
+    if (joined == wanted)
+        return true;
+    for (uint32_t i = 0; i < joined; i++)
+        topics_unsubscribe(&pool->topics, own[i].topic, own[i].position, subscription_moved, pool);
+    if (wanted > 1)
+        free(own);
+    conn->topic_count = 0;
+    return false;
+}
+
+void pool_tell_broker(struct pool *pool)
+{
+    for (uint32_t index; (index = topics_next_dirty(&pool->topics)) != TOPIC_NONE;) {
+        struct topic *topic = topics_at(&pool->topics, index);
+        if (topic->reported != topic->count) {
+            struct broker_interest *interest = broker_interest_create(pool->reactor, topic->name, topic->name_bytes, topic->hash,
+                                                                      topic->count, topic->adapter_subscribers_mask);
+            PG_ASSERT(interest); /* without it subscribers would miss messages silently: better to stop */
+            topic->reported = topic->count;
+            mailbox_push(pool->broker_mail, &interest->mail.node);
+        }
+        topics_collect(&pool->topics, index);
+    }
+    counter_set(&pool->stats->topics, pool->topics.used);
+}
+
+/* Deadlines -------------------------------------------------------------------------------------------------------------- */
+
+static uint32_t round_up(uint32_t tick, uint32_t grain)
+{
+    uint32_t rest = tick % grain;
+    return rest ? tick + grain - rest : tick;
+}
+
+void pool_arm(struct pool *pool, struct conn *conn)
+{
+    uint32_t due = 0;
+    bool any = false;
+    if (conn->state != CONN_OPEN) {
+        due = pool->now + (uint32_t)pool->close_ticks;
+        any = true;
+    } else {
+        if (pool->idle_ticks) {
+            due = round_up(conn->last_heard + (uint32_t)pool->idle_ticks, pool->idle_grain);
+            any = true;
+        }
+        if (pool->ping_ticks && (!any || (int32_t)(conn->next_ping - due) < 0)) {
+            due = conn->next_ping;
+            any = true;
+        }
+    }
+    if (any)
+        wheel_arm(&pool->wheel, pool_index(pool, conn), due);
+}
+
+static void send_ping(struct pool *pool, struct conn *conn)
+{
+    uint8_t frame[2 + WS_CONTROL_PAYLOAD_MAX];
+    size_t bytes = ws_frame_control(frame, WS_PING, NULL, 0);
+    counter_add(&pool->stats->pings, 1);
+    conn->next_ping = round_up(pool->now + (uint32_t)pool->ping_ticks, pool->ping_grain);
+    if (!conn->extra || outbox_empty(&conn->extra->outbox)) /* behind queued messages a ping would say nothing new */
+        conn_send_own(pool, conn, frame, bytes);
+}
+
+static void deadline(void *context, uint32_t index)
+{
+    struct pool *pool = context;
+    struct conn *conn = pool_conn(pool, index);
+    PG_ASSERT(conn->state != CONN_FREE);
+    if (conn->state != CONN_OPEN) {
+        pool_destroy(pool, conn, conn->reason);
+        return;
+    }
+    if (pool->idle_ticks && pool->now - conn->last_heard >= pool->idle_ticks) {
+        conn_close(pool, conn, CLOSE_IDLE, 0, NULL);
+        return;
+    }
+    if (pool->ping_ticks && (int32_t)(pool->now - conn->next_ping) >= 0)
+        send_ping(pool, conn);
+    if (conn->state == CONN_OPEN)
+        pool_arm(pool, conn);
+}
+
+void pool_advance(struct pool *pool)
+{
+    (void)wheel_advance(&pool->wheel, pool->now, ADVANCE_BUDGET, deadline, pool); /* what is left fires next turn */
+    counter_set(&pool->stats->wheel_entries, pool->wheel.armed);
+}
+
+/* Open and destroy ------------------------------------------------------------------------------------------------------- */
+
+/* A million connections that came at once must not all be pinged at once: the first ping falls somewhere in the second half of an interval. */
+static uint32_t first_ping(const struct pool *pool, uint32_t index)
+{
+    uint32_t half = (uint32_t)pool->ping_ticks / 2;
+    uint32_t spread = half ? (uint32_t)((index * 2654435761u) % (half + 1)) : 0;
+    return round_up(pool->now + half + spread, pool->ping_grain);
+}
+
+struct conn *pool_open(struct pool *pool, const struct transfer_item *item)
+{
+    const struct transfer_record *record = &item->record;
+    uint32_t index = slab_alloc(&pool->conns);
+    if (index == SLAB_NONE)
+        goto no_slot;
+    struct conn *conn = pool_conn(pool, index);
+    *conn = (struct conn){.fd = item->fd,
+                          .generation = pool->next_generation++,
+                          .last_heard = pool->now,
+                          .tls = SLAB_NONE,
+                          .ip_handle = record->ip_handle,
+                          .state = CONN_OPEN,
+                          .adapter = record->adapter};
+    conn->next_ping = first_ping(pool, index);
+    if (record->transport == TRANSPORT_WSS) {
+        conn->tls = slab_alloc(&pool->tls);
+        if (conn->tls == SLAB_NONE)
+            goto no_tls;
+        *pool_tls(pool, conn) = (struct conn_tls){.write = record->write, .read = record->read};
+        conn->suite_chacha = record->suite == TLS_SUITE_CHACHA20_POLY1305_SHA256;
+    }
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = conn_event_data(pool, conn)};
+    if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) != 0)
+        goto no_epoll;
+    if (!join_topics(pool, conn, item))
+        goto no_epoll;
+    pool_arm(pool, conn);
+    counter_add(&pool->stats->connections[conn->adapter][conn_transport(conn)], 1);
+    counter_add(&pool->stats->opened, 1);
+    return conn;
+
+no_epoll:
+    if (conn->tls != SLAB_NONE) {
+        tls_direction_wipe(&pool_tls(pool, conn)->write);
+        tls_direction_wipe(&pool_tls(pool, conn)->read);
+        slab_free(&pool->tls, conn->tls);
+    }
+no_tls:
+    conn->state = CONN_FREE;
+    slab_free(&pool->conns, index);
+no_slot:
+    close(item->fd);
+    ip_limit_release(pool->ip_limit, record->ip_handle);
+    atomic_fetch_sub_explicit(&pool->port->load, 1, memory_order_relaxed);
+    counter_add(&pool->stats->closes[CLOSE_INTERNAL], 1);
+    return NULL;
+}
+
+void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason)
+{
+    PG_ASSERT(conn->state != CONN_FREE);
+    if (conn->reason != CLOSE_NONE)
+        reason = conn->reason; /* what began the close is why it ends */
+    pool_leave(pool, conn);
+    wheel_cancel(&pool->wheel, pool_index(pool, conn));
+    if (conn->extra) {
+        struct conn_extra *extra = conn->extra;
+        counter_sub(&pool->stats->outbox_bytes, extra->outbox.bytes);
+        if (extra->write_armed)
+            counter_sub(&pool->stats->outbox_connections, 1);
+        counter_add(&pool->stats->drops, outbox_drop_unsent(&extra->outbox));
+        outbox_fini(&extra->outbox);
+        buffer_fini(&extra->record);
+        buffer_fini(&extra->frame);
+        buffer_fini(&extra->message);
+        free(extra);
+        conn->extra = NULL;
+    }
+    counter_sub(&pool->stats->connections[conn->adapter][conn_transport(conn)], 1);
+    counter_add(&pool->stats->closes[reason], 1);
+    if (conn->tls != SLAB_NONE) {
+        tls_direction_wipe(&pool_tls(pool, conn)->write);
+        tls_direction_wipe(&pool_tls(pool, conn)->read);
+        slab_free(&pool->tls, conn->tls);
+    }
+    close(conn->fd); /* also leaves epoll: no other descriptor refers to the file */
+    log_event(LOG_DEBUG, "close", "reason=%s reactor=%u conn=%u", close_reason_label(reason), pool->reactor, pool_index(pool, conn));
+    ip_limit_release(pool->ip_limit, conn->ip_handle);
+    atomic_fetch_sub_explicit(&pool->port->load, 1, memory_order_relaxed);
+    conn->state = CONN_FREE;
+    /* The slot waits until the batch of events is done; without memory for the list it is lost to reuse, not to safety. */
+    (void)index_list_push(&pool->freed, pool_index(pool, conn));
+}
+
+void pool_free_closed(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->freed.count; i++)
+        slab_free(&pool->conns, pool->freed.items[i]);
+    pool->freed.count = 0;
+}

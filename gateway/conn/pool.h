@@ -1,0 +1,140 @@
+/* All connections of one reactor and what they share: slabs, wheel, topics, cryptography, scratch memory.
+ *
+ * Thread: the reactor's. Owner: embedded in the reactor; main only creates and destroys it while no thread runs.
+ */
+#pragma once
+
+#include "gateway/broker/broker.h"
+#include "gateway/conn/conn.h"
+#include "gateway/conn/ip_limit.h"
+#include "gateway/conn/topics.h"
+#include "gateway/conn/transfer.h"
+#include "gateway/settings/settings.h"
+
+enum {
+    POOL_RECORDS_PER_SEND = 4, /* records sealed for one system call */
+    POOL_READ_BYTES = 64 * 1024,
+};
+
+struct index_list {
+    uint32_t *items;
+    uint32_t count, cap;
+};
+
+struct pool {
+    const struct settings *settings;
+    struct reactor_stats *stats;
+    struct reactor_port *port;
+    struct ip_limit *ip_limit;
+    struct mailbox *broker_mail;
+    uint16_t reactor; /* number, for interest items */
+    int epoll_fd;
+    uint32_t now;     /* tick, read once a turn */
+    uint32_t next_generation; /* of the next connection: no two uses of a slot share one for 2^32 connections */
+    struct slab conns, tls;
+    struct wheel wheel;
+    struct topics topics;
+    struct tls_crypto *crypto;
+    struct ws_reader *ws_reader;
+    struct index_list ready, dirty, freed;
+    uint64_t idle_ticks, ping_ticks, close_ticks;
+    uint32_t idle_grain, ping_grain; /* deadlines are rounded up to these, so that they share ticks */
+    uint8_t *read_scratch;  /* one partial record and POOL_READ_BYTES */
+    uint8_t *seal_scratch;  /* POOL_RECORDS_PER_SEND records */
+};
+
+struct pool_config {
+    const struct settings *settings;
+    struct reactor_stats *stats;
+    struct reactor_port *port;
+    struct ip_limit *ip_limit;
+    struct mailbox *broker_mail;
+    uint16_t reactor;
+    uint32_t capacity;
+};
+/* False without memory or descriptors. epoll_fd is set by the reactor's thread. */
+bool pool_init(struct pool *pool, const struct pool_config *config) __attribute__((warn_unused_result));
+void pool_fini(struct pool *pool); /* closes what is still open */
+
+static inline struct conn *pool_conn(const struct pool *pool, uint32_t index)
+{
+    return slab_at(&pool->conns, index);
+}
+static inline uint32_t pool_index(const struct pool *pool, const struct conn *conn)
+{
+    return (uint32_t)(((const uint8_t *)conn - pool->conns.base) / sizeof *conn);
+}
+static inline struct conn_tls *pool_tls(const struct pool *pool, const struct conn *conn)
+{
+    return slab_at(&pool->tls, conn->tls);
+}
+static inline enum tls_suite conn_suite(const struct conn *conn)
+{
+    return conn->suite_chacha ? TLS_SUITE_CHACHA20_POLY1305_SHA256 : TLS_SUITE_AES_128_GCM_SHA256;
+}
+static inline enum transport conn_transport(const struct conn *conn)
+{
+    return conn->tls == SLAB_NONE ? TRANSPORT_WS : TRANSPORT_WSS;
+}
+static inline uint64_t conn_event_data(const struct pool *pool, const struct conn *conn)
+{
+    return (uint64_t)conn->generation << 32 | pool_index(pool, conn);
+}
+/* The connection that an event speaks of, or NULL when it has gone since. */
+struct conn *pool_event_conn(const struct pool *pool, uint64_t data);
+
+bool index_list_push(struct index_list *list, uint32_t index) __attribute__((warn_unused_result));
+
+/* Takes one transferred connection: slot, epoll, topics, timer. It does not answer the upgrade yet (conn_greet). NULL when that failed: the
+ * descriptor is closed. */
+struct conn *pool_open(struct pool *pool, const struct transfer_item *item);
+/* Tells the broker every topic count that has changed. */
+void pool_tell_broker(struct pool *pool);
+/* Ends a connection at once: leaves topics and wheel, closes the descriptor, counts the reason. The slot is freed by pool_free_closed(). */
+void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason);
+/* Leaves all topics: the first step of every close. */
+void pool_leave(struct pool *pool, struct conn *conn);
+void pool_free_closed(struct pool *pool);
+/* Fires due deadlines. */
+void pool_advance(struct pool *pool);
+void pool_arm(struct pool *pool, struct conn *conn);
+
+/* The extra, borrowed when there is none; NULL without memory. */
+struct conn_extra *conn_borrow(struct conn *conn);
+/* Gives the extra back when all of it is empty. */
+void conn_give_back(struct conn *conn);
+
+/* conn_read.c ---------------------------------------------------------------------------------------------------------- */
+
+/* Reads what the socket has, up to one scratch buffer; more puts the connection on the ready list. `hangup`: the peer has ended its
+ * sending side, so read until there is an end. */
+void conn_readable(struct pool *pool, struct conn *conn, bool hangup);
+/* Bytes that came along with the transfer. */
+void conn_input_early(struct pool *pool, struct conn *conn, const struct transfer_item *item);
+
+/* conn_write.c --------------------------------------------------------------------------------------------------------- */
+
+/* Sends plaintext frames directly when nothing is queued. Returns how many bytes it has taken (sent, sealed, or kept as the rest of a record): the caller
+ * queues the rest. May destroy the connection (returns `bytes`). */
+size_t conn_send_direct(struct pool *pool, struct conn *conn, const uint8_t *data, size_t bytes);
+/* Queues a message's frame from `data`; past limits.outbox_bytes the connection is closed as slow. `begun`: see outbox.h. */
+void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data, size_t bytes, bool begun);
+/* Queues a frame of the connection's own (pong, close, echo); same bound. */
+void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size_t bytes);
+/* Sends what is queued; asks for EPOLLOUT when the kernel takes no more. */
+void conn_flush(struct pool *pool, struct conn *conn);
+/* Answers the upgrade: 101, the first bytes that the connection sends. */
+void conn_greet(struct pool *pool, struct conn *conn, const struct transfer_record *record);
+/* Keeps the connection for conn_flush() at the end of this turn. */
+void conn_mark_dirty(struct pool *pool, struct conn *conn);
+/* Puts bytes that are ready for the wire (sealed records) out or into the outbox. False: destroyed. */
+bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, size_t bytes);
+
+/* conn_close.c --------------------------------------------------------------------------------------------------------- */
+
+/* Begins the closing handshake with the reason's code, or `code` when it is not 0. Queued messages go first, except for slow consumers. */
+void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code, const char *text);
+/* Called when output has run empty: goes on with a close that waits for it. */
+void conn_close_continue(struct pool *pool, struct conn *conn);
+/* Ends a wss connection over a TLS failure, telling the peer with an alert if it can be sent at once. */
+void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert);

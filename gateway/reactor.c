@@ -1,0 +1,341 @@
+/* The sub-reactor's loop: transfers, events, messages, deadlines, in slices that never wait for one another. */
+#include "gateway/reactor.h"
+
+#include "gateway/base/assert.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/fdtable.h"
+#include "gateway/base/log.h"
+#include "gateway/conn/fanout.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+enum {
+    EVENTS_MAX = 256,
+    TRANSFERS_PER_TURN = 4, /* messages of up to TRANSFER_BATCH_MAX connections */
+    SLICE_SERVED = 256,     /* connections served by fan-out before other work gets its turn */
+    READY_PER_TURN = 64,
+    DRAIN_PER_SECOND_MIN = 1000, /* a nearly empty reactor need not take all of drain.timeout */
+};
+
+/* Event data beside connections' generation and index: slots' indices never reach these. */
+#define EVENT_TRANSFER UINT64_MAX
+#define EVENT_MAILBOX (UINT64_MAX - 1)
+
+struct reactor {
+    struct pool pool;
+    struct fanout fanout;
+    struct reactor_stats stats;
+    struct mailbox mailbox;
+    struct reactor_config config;
+    struct transfer_batch *transfers; /* scratch */
+    _Atomic uint64_t drain_ms;        /* 0: not draining; else how long it may take */
+    uint64_t drain_started_ms, drain_until_ms;
+    uint32_t drain_cursor, drain_total, drain_closed;
+    bool draining;
+    pthread_t thread;
+    sem_t started;
+    bool start_ok;
+    bool pool_live; /* pool_fini() is still to be called */
+};
+
+struct reactor *reactor_create(const struct reactor_config *config, char *error, size_t error_size)
+{
+    struct reactor *reactor = calloc(1, sizeof *reactor);
+    if (!reactor) {
+        snprintf(error, error_size, "out of memory for a reactor");
+        return NULL;
+    }
+    reactor->config = *config;
+    reactor->transfers = malloc(sizeof *reactor->transfers);
+    struct pool_config pool = {.settings = config->settings,
+                               .stats = &reactor->stats,
+                               .port = config->port,
+                               .ip_limit = config->ip_limit,
+                               .broker_mail = config->broker_mail,
+                               .reactor = config->number,
+                               .capacity = config->capacity};
+    if (!reactor->transfers || !pool_init(&reactor->pool, &pool) || !mailbox_init(&reactor->mailbox)) {
+        snprintf(error, error_size, "cannot set up reactor %u: %s", config->number, strerror(errno));
+        pool_fini(&reactor->pool);
+        free(reactor->transfers);
+        free(reactor);
+        return NULL;
+    }
+    reactor->pool_live = true;
+    fanout_init(&reactor->fanout, &reactor->pool);
+    sem_init(&reactor->started, 0, 0);
+    return reactor;
+}
+
+struct mailbox *reactor_mailbox(struct reactor *reactor)
+{
+    return &reactor->mailbox;
+}
+
+const struct reactor_stats *reactor_stats(const struct reactor *reactor)
+{
+    return &reactor->stats;
+}
+
+/* Start ------------------------------------------------------------------------------------------------------------------ */
+
+static bool watch(int epoll_fd, int fd, uint64_t data)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = data};
+    return epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+static bool set_up_thread(struct reactor *reactor)
+{
+    const struct reactor_config *config = &reactor->config;
+    int keep[] = {STDERR_FILENO, config->transfer_fd, reactor->mailbox.wake_fd, config->broker_mail->wake_fd};
+    if (config->private_fds && !fdtable_make_private(keep, sizeof keep / sizeof keep[0]))
+        return false;
+    reactor->pool.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return reactor->pool.epoll_fd >= 0 && watch(reactor->pool.epoll_fd, config->transfer_fd, EVENT_TRANSFER) &&
+           watch(reactor->pool.epoll_fd, reactor->mailbox.wake_fd, EVENT_MAILBOX);
+}
+
+/* One turn --------------------------------------------------------------------------------------------------------------- */
+
+static void take_transfers(struct reactor *reactor)
+{
+    struct pool *pool = &reactor->pool;
+    struct transfer_batch *batch = reactor->transfers;
+    struct conn *opened[TRANSFER_BATCH_MAX];
+    for (int turn = 0; turn < TRANSFERS_PER_TURN; turn++) {
+        enum io_result result = transfer_receive(batch, reactor->config.transfer_fd);
+        if (result == IO_AGAIN || result == IO_CLOSED)
+            return;
+        if (result == IO_ERROR) {
+            static struct log_limit limit;
+            log_limited(&limit, LOG_ERROR, "transfer_failed", "reactor=%u connections=%u error=%s", reactor->config.number,
+                        batch->lost, strerror(errno));
+            atomic_fetch_sub_explicit(&reactor->config.port->load, batch->lost, memory_order_relaxed);
+            counter_add(&reactor->stats.closes[CLOSE_INTERNAL], batch->lost);
+            continue;
+        }
+        struct transfer_item item;
+        uint32_t cursor = 0;
+        for (uint32_t i = 0; i < batch->count; i++) {
+            transfer_item_at(batch, i, &cursor, &item);
+            opened[i] = pool_open(pool, &item);
+        }
+        /* First the broker, then the clients: whoever reads its 101 is counted by a PUBLISH sent after it. */
+        pool_tell_broker(pool);
+        cursor = 0;
+        for (uint32_t i = 0; i < batch->count; i++) {
+            transfer_item_at(batch, i, &cursor, &item);
+            if (!opened[i])
+                continue;
+            conn_greet(pool, opened[i], &item.record);
+            if (opened[i]->state != CONN_FREE && item.record.plain_bytes + item.record.raw_bytes > 0)
+                conn_input_early(pool, opened[i], &item);
+        }
+        transfer_wipe(batch);
+    }
+}
+
+static void handle_conn_event(struct reactor *reactor, const struct epoll_event *event)
+{
+    struct conn *conn = pool_event_conn(&reactor->pool, event->data.u64);
+    if (!conn)
+        return; /* closed earlier in this batch */
+    if (event->events & EPOLLOUT)
+        conn_flush(&reactor->pool, conn);
+    if (conn->state != CONN_FREE && (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        conn_readable(&reactor->pool, conn, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+}
+
+/* Connections whose socket may still have bytes: one read each, so that a flooding client waits its turn like all others. */
+static void read_ready(struct reactor *reactor)
+{
+    struct index_list *ready = &reactor->pool.ready;
+    uint32_t count = ready->count < READY_PER_TURN ? ready->count : READY_PER_TURN;
+    for (uint32_t i = 0; i < count; i++) {
+        struct conn *conn = pool_conn(&reactor->pool, ready->items[i]);
+        if (conn->state == CONN_FREE || !conn->ready)
+            continue;
+        conn->ready = false;
+        conn_readable(&reactor->pool, conn, true);
+    }
+    memmove(ready->items, ready->items + count, (ready->count - count) * sizeof *ready->items);
+    ready->count -= count;
+}
+
+static void flush_dirty(struct reactor *reactor)
+{
+    struct index_list *dirty = &reactor->pool.dirty;
+    for (uint32_t i = 0; i < dirty->count; i++) {
+        struct conn *conn = pool_conn(&reactor->pool, dirty->items[i]);
+        if (conn->state == CONN_FREE || !conn->dirty)
+            continue;
+        conn->dirty = false;
+        conn_flush(&reactor->pool, conn);
+    }
+    dirty->count = 0;
+}
+
+/* Drain ------------------------------------------------------------------------------------------------------------------ */
+
+static void drain_begin(struct reactor *reactor, uint64_t ms)
+{
+    uint32_t open = reactor->pool.conns.used;
+    uint64_t needed = open * 1000ull / DRAIN_PER_SECOND_MIN;
+    uint64_t close_ms = reactor->config.settings->limits.close_timeout;
+    uint64_t spread = ms > close_ms ? ms - close_ms : ms / 2; /* the last closing handshakes end in time, too */
+    reactor->draining = true;
+    reactor->drain_started_ms = clock_monotonic_ms();
+    reactor->drain_until_ms = reactor->drain_started_ms + (needed < spread ? needed : spread);
+    reactor->drain_total = open;
+}
+
+static void drain_step(struct reactor *reactor)
+{
+    struct pool *pool = &reactor->pool;
+    uint64_t now = clock_monotonic_ms();
+    uint64_t span = reactor->drain_until_ms - reactor->drain_started_ms;
+    uint64_t due = now >= reactor->drain_until_ms
+                       ? UINT32_MAX
+                       : (now - reactor->drain_started_ms) * reactor->drain_total / span;
+    for (; reactor->drain_closed < due && reactor->drain_cursor < pool->conns.fresh; reactor->drain_cursor++) {
+        struct conn *conn = pool_conn(pool, reactor->drain_cursor);
+        if (conn->state == CONN_FREE)
+            continue;
+        conn_close(pool, conn, CLOSE_DRAIN, 0, close_reason_text(CLOSE_DRAIN));
+        reactor->drain_closed++;
+    }
+}
+
+/* True when the thread may end. */
+static bool drain_done(const struct reactor *reactor)
+{
+    uint64_t limit = reactor->drain_started_ms + atomic_load(&reactor->drain_ms);
+    return reactor->draining && (reactor->pool.conns.used == 0 || clock_monotonic_ms() >= limit);
+}
+
+/* The loop --------------------------------------------------------------------------------------------------------------- */
+
+static int wait_ms(const struct reactor *reactor)
+{
+    if (reactor->pool.ready.count || fanout_pending(&reactor->fanout))
+        return 0;
+    if (reactor->draining)
+        return WHEEL_TICK_MS;
+    uint32_t ticks = wheel_next(&reactor->pool.wheel);
+    if (ticks == WHEEL_NO_DEADLINE)
+        return -1;
+    uint64_t ms = (uint64_t)ticks * WHEEL_TICK_MS;
+    return ms < 3600000 ? (int)ms : 3600000;
+}
+
+static void turn(struct reactor *reactor, const struct epoll_event *events, int count)
+{
+    struct pool *pool = &reactor->pool;
+    uint64_t began = clock_monotonic_ns();
+    pool->now = (uint32_t)(began / 1000000 / WHEEL_TICK_MS);
+    bool transfers = false;
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u64 == EVENT_MAILBOX)
+            (void)mailbox_clear_wake(&reactor->mailbox);
+        else if (events[i].data.u64 == EVENT_TRANSFER)
+            transfers = true;
+        else
+            handle_conn_event(reactor, &events[i]);
+    }
+    /* Looked at in every turn, not only after a wake: one that came in the meantime is seen sooner. Those who were connected when a message was published
+     * come before those who connect now. */
+    fanout_accept(&reactor->fanout, mailbox_detach(&reactor->mailbox));
+    if (transfers)
+        take_transfers(reactor);
+    read_ready(reactor);
+    (void)fanout_slice(&reactor->fanout, SLICE_SERVED);
+    pool_advance(pool);
+    if (reactor->draining)
+        drain_step(reactor);
+    flush_dirty(reactor);
+    pool_tell_broker(pool);
+    pool_free_closed(pool);
+    histogram_record(&reactor->stats.loop_latency, (clock_monotonic_ns() - began) / 1000);
+}
+
+static void *reactor_main(void *argument)
+{
+    struct reactor *reactor = argument;
+    reactor->start_ok = set_up_thread(reactor);
+    int start_errno = errno;
+    sem_post(&reactor->started);
+    if (!reactor->start_ok) {
+        log_event(LOG_ERROR, "reactor_start", "reactor=%u error=%s", reactor->config.number, strerror(start_errno));
+        return NULL;
+    }
+    struct epoll_event events[EVENTS_MAX];
+    while (!drain_done(reactor)) {
+        int count = epoll_wait(reactor->pool.epoll_fd, events, EVENTS_MAX, wait_ms(reactor));
+        if (count < 0)
+            PG_ASSERT(errno == EINTR);
+        counter_add(&reactor->stats.wakes, 1);
+        turn(reactor, events, count < 0 ? 0 : count);
+        uint64_t drain_ms = atomic_load(&reactor->drain_ms);
+        if (drain_ms && !reactor->draining)
+            drain_begin(reactor, drain_ms);
+    }
+    fanout_accept(&reactor->fanout, mailbox_detach(&reactor->mailbox));
+    fanout_fini(&reactor->fanout);
+    pool_fini(&reactor->pool); /* here: descriptors are numbers of this thread's table */
+    reactor->pool_live = false;
+    close(reactor->pool.epoll_fd);
+    close(reactor->config.transfer_fd);
+    return NULL;
+}
+
+bool reactor_start(struct reactor *reactor, char *error, size_t error_size)
+{
+    int failed = pthread_create(&reactor->thread, NULL, reactor_main, reactor);
+    if (failed) {
+        snprintf(error, error_size, "cannot start a reactor's thread: %s", strerror(failed));
+        return false;
+    }
+    char name[16];
+    snprintf(name, sizeof name, "reactor-%u", reactor->config.number);
+    pthread_setname_np(reactor->thread, name);
+    while (sem_wait(&reactor->started) != 0)
+        ;
+    if (!reactor->start_ok)
+        snprintf(error, error_size, "cannot set up reactor %u, see the log", reactor->config.number);
+    return reactor->start_ok;
+}
+
+void reactor_drain(struct reactor *reactor, uint64_t ms)
+{
+    atomic_store(&reactor->drain_ms, ms ? ms : 1);
+    mailbox_wake(&reactor->mailbox);
+}
+
+void reactor_join(struct reactor *reactor)
+{
+    pthread_join(reactor->thread, NULL);
+}
+
+void reactor_destroy(struct reactor *reactor)
+{
+    /* Deliveries that came after the thread had ended. */
+    for (struct mailbox_node *node = mailbox_detach(&reactor->mailbox); node;) {
+        struct mailbox_node *next = node->next;
+        message_unref(((struct delivery *)node)->message);
+        node = next;
+    }
+    if (reactor->pool_live)
+        pool_fini(&reactor->pool);
+    mailbox_fini(&reactor->mailbox);
+    sem_destroy(&reactor->started);
+    free(reactor->transfers);
+    free(reactor);
+}
