@@ -20,7 +20,6 @@ enum pending_state {
     PENDING_REPLY,    /* waits for the broker's answer to a publish */
     PENDING_RESPONSE, /* sending a response that is no upgrade */
     PENDING_LINGER,   /* response is out; input is thrown away until EOF so that no reset overtakes it */
-    PENDING_TRANSFER, /* in a batch to its reactor */
 };
 
 struct pending {

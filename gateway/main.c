@@ -1,6 +1,7 @@
 /* The program: reads the command line, then runs the gateway. Exit status: 0 done, 1 failed, 2 bad arguments
  * or settings. */
 #include "gateway/cli.h"
+#include "gateway/gateway.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,8 +25,7 @@ static int act(enum cli_action action, const struct settings *settings)
         cli_print_check(settings, stdout);
         break;
     case CLI_RUN:
-        fputs("pushgate: this build has no gateway yet\n", stderr);
-        return EXIT_FAILURE;
+        return gateway_run(settings);
     }
     if (fflush(stdout) != 0) {
         perror("pushgate: standard output");

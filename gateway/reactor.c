@@ -58,7 +58,6 @@ struct reactor *reactor_create(const struct reactor_config *config, char *error,
                                .stats = &reactor->stats,
                                .port = config->port,
                                .ip_limit = config->ip_limit,
-                               .broker_mail = config->broker_mail,
                                .reactor = config->number,
                                .capacity = config->capacity};
     if (!reactor->transfers || !pool_init(&reactor->pool, &pool) || !mailbox_init(&reactor->mailbox)) {
@@ -95,7 +94,7 @@ static bool watch(int epoll_fd, int fd, uint64_t data)
 static bool set_up_thread(struct reactor *reactor)
 {
     const struct reactor_config *config = &reactor->config;
-    int keep[] = {STDERR_FILENO, config->transfer_fd, reactor->mailbox.wake_fd, config->broker_mail->wake_fd};
+    int keep[] = {STDERR_FILENO, config->transfer_fd, reactor->mailbox.wake_fd, reactor->pool.broker_mail->wake_fd};
     if (config->private_fds && !fdtable_make_private(keep, sizeof keep / sizeof keep[0]))
         return false;
     reactor->pool.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -296,8 +295,9 @@ static void *reactor_main(void *argument)
     return NULL;
 }
 
-bool reactor_start(struct reactor *reactor, char *error, size_t error_size)
+bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *error, size_t error_size)
 {
+    reactor->pool.broker_mail = broker_mail;
     int failed = pthread_create(&reactor->thread, NULL, reactor_main, reactor);
     if (failed) {
         snprintf(error, error_size, "cannot start a reactor's thread: %s", strerror(failed));
@@ -319,9 +319,9 @@ void reactor_drain(struct reactor *reactor, uint64_t ms)
     mailbox_wake(&reactor->mailbox);
 }
 
-void reactor_join(struct reactor *reactor)
+bool reactor_try_join(struct reactor *reactor)
 {
-    pthread_join(reactor->thread, NULL);
+    return pthread_tryjoin_np(reactor->thread, NULL) == 0;
 }
 
 void reactor_destroy(struct reactor *reactor)

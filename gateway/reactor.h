@@ -17,16 +17,16 @@ struct reactor_config {
     int transfer_fd;              /* receiving end; owned by the reactor from now on */
     struct reactor_port *port;
     struct ip_limit *ip_limit;
-    struct mailbox *broker_mail;
 };
 
 /* NULL with a sentence. */
 struct reactor *reactor_create(const struct reactor_config *config, char *error, size_t error_size);
-/* Starts the thread and waits until it has its own descriptor table. */
-bool reactor_start(struct reactor *reactor, char *error, size_t error_size) __attribute__((warn_unused_result));
+/* Starts the thread and waits until it has its own descriptor table. `broker_mail` hears of its topics. */
+bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *error, size_t error_size) __attribute__((warn_unused_result));
 struct mailbox *reactor_mailbox(struct reactor *reactor);
 const struct reactor_stats *reactor_stats(const struct reactor *reactor);
 /* Begins to close all connections (1001), spread over `ms`; the thread ends when none is left or time is up. No transfers may come any more. */
 void reactor_drain(struct reactor *reactor, uint64_t ms);
-void reactor_join(struct reactor *reactor);
+/* True when the thread has ended, and is joined then. */
+bool reactor_try_join(struct reactor *reactor) __attribute__((warn_unused_result));
 void reactor_destroy(struct reactor *reactor); /* after join */

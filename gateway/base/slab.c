@@ -7,31 +7,12 @@
 
 #include "gateway/base/assert.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define SLAB_POISON 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-#define SLAB_POISON 1
-#endif
-
-#ifdef SLAB_POISON
-#include <sanitizer/asan_interface.h>
-#define SLAB_NO_ASAN __attribute__((no_sanitize("address")))
-#else
-#define ASAN_POISON_MEMORY_REGION(address, size)   ((void)(address), (void)(size))
-#define ASAN_UNPOISON_MEMORY_REGION(address, size) ((void)(address), (void)(size))
-#define SLAB_NO_ASAN
-#endif
-
 /* What a free slot begins with; packed, because a slot may stand at any address. */
 struct __attribute__((packed)) free_link {
     uint32_t next;
 };
 
-/* The link of a free slot is poisoned with the rest of it. */
-SLAB_NO_ASAN static uint32_t read_link(const struct slab *slab, uint32_t index)
+static uint32_t read_link(const struct slab *slab, uint32_t index)
 {
     const struct free_link *link = slab_at(slab, index);
     return link->next;
@@ -41,12 +22,6 @@ static size_t round_to_page(size_t bytes)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     return (bytes + page - 1) / page * page;
-}
-
-/* Poison outlives a mapping, so it goes before the pages do. */
-static void unpoison_used_part(const struct slab *slab)
-{
-    ASAN_UNPOISON_MEMORY_REGION(slab->base, (size_t)slab->fresh * slab->slot_bytes);
 }
 
 bool slab_init(struct slab *slab, size_t slot_bytes, uint32_t capacity)
@@ -73,10 +48,8 @@ bool slab_init(struct slab *slab, size_t slot_bytes, uint32_t capacity)
 
 void slab_fini(struct slab *slab)
 {
-    if (slab->base) {
-        unpoison_used_part(slab);
+    if (slab->base)
         munmap(slab->base, slab->mapped_bytes);
-    }
     memset(slab, 0, sizeof *slab);
     slab->free_head = SLAB_NONE;
 }
@@ -88,7 +61,6 @@ uint32_t slab_alloc(struct slab *slab)
         PG_ASSERT(index < slab->fresh);
         uint8_t *slot = slab_at(slab, index);
         slab->free_head = read_link(slab, index);
-        ASAN_UNPOISON_MEMORY_REGION(slot, slab->slot_bytes);
         memset(slot, 0, slab->slot_bytes);
     } else if (slab->fresh < slab->capacity) {
         index = slab->fresh++; /* zero pages from the kernel */
@@ -107,7 +79,6 @@ void slab_free(struct slab *slab, uint32_t index)
     link->next = slab->free_head;
     slab->free_head = index;
     slab->used--;
-    ASAN_POISON_MEMORY_REGION(link, slab->slot_bytes);
 }
 
 void slab_trim(struct slab *slab)
@@ -116,7 +87,6 @@ void slab_trim(struct slab *slab)
         return;
     if (madvise(slab->base, round_to_page((size_t)slab->fresh * slab->slot_bytes), MADV_DONTNEED) != 0)
         return; /* locked memory: keep the pages and the free list */
-    unpoison_used_part(slab);
     slab->fresh = 0;
     slab->free_head = SLAB_NONE;
 }

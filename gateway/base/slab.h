@@ -1,5 +1,6 @@
 /* Fixed-size slots by u32 index in one reserved stretch of address space: slots never move, untouched ones
- * cost no memory.
+ * cost no memory. A free slot stays readable, as it was but for its first 4 bytes: owners may look at a state
+ * field in it to tell a stale index from a live one.
  *
  * Thread: one owner; no locks. Owner: the slab owns the memory; x_free() returns a slot to the free list
  * (LIFO) without touching the OS; slab_trim() gives the pages of a wholly free slab back.

@@ -37,7 +37,6 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         .stats = config->stats,
         .port = config->port,
         .ip_limit = config->ip_limit,
-        .broker_mail = config->broker_mail,
         .reactor = config->reactor,
         .epoll_fd = -1,
         .now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS),

@@ -26,7 +26,7 @@ struct pool {
     struct reactor_stats *stats;
     struct reactor_port *port;
     struct ip_limit *ip_limit;
-    struct mailbox *broker_mail;
+    struct mailbox *broker_mail; /* set before the reactor's thread starts */
     uint16_t reactor; /* number, for interest items */
     int epoll_fd;
     uint32_t now;     /* tick, read once a turn */
@@ -48,7 +48,6 @@ struct pool_config {
     struct reactor_stats *stats;
     struct reactor_port *port;
     struct ip_limit *ip_limit;
-    struct mailbox *broker_mail;
     uint16_t reactor;
     uint32_t capacity;
 };

@@ -1,0 +1,463 @@
+/* Start, signals, drain, end. */
+#include "gateway/gateway.h"
+
+#include "gateway/acceptor.h"
+#include "gateway/admin.h"
+#include "gateway/base/clock.h"
+#include "gateway/base/fdtable.h"
+#include "gateway/base/log.h"
+#include "gateway/base/net.h"
+#include "gateway/publisher.h"
+#include "gateway/reactor.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    FDS_OF_A_REACTOR = 16,   /* besides connections: epoll, mailboxes, transfer, stderr and some air */
+    FDS_OF_THE_PROCESS = 64, /* the same for the shared table, per-reactor ones apart */
+    FDS_PER_REACTOR = 4,     /* in the shared table */
+    PUBLISH_LISTENERS_MAX = 4,
+};
+
+struct gateway {
+    const struct settings *settings;
+    struct ip_limit *ip_limit;
+    struct reactor **reactors;
+    struct mailbox **reactor_mail;
+    const struct reactor_stats **reactor_stats;
+    struct reactor_port *ports;
+    uint32_t reactor_count, reactors_started;
+    struct broker *broker;
+    struct publisher *publisher;
+    bool publisher_started;
+    struct acceptor_shared shared;
+    struct acceptor **acceptors;
+    const struct acceptor_stats **acceptor_stats;
+    uint32_t acceptor_count, acceptors_started;
+    struct admin *admin;
+    _Atomic bool ready, draining;
+    char error[512];
+};
+
+/* How many of each ------------------------------------------------------------------------------------------------------- */
+
+static uint32_t cores(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (uint32_t)n : 1;
+}
+
+/* Reactors, and how many connections each may hold, from the cores, the wanted connections and the limit of descriptors. */
+static bool plan(struct gateway *gateway, uint32_t *capacity)
+{
+    const struct settings *settings = gateway->settings;
+    uint64_t fds = fdtable_raise_limit();
+    uint64_t wanted = settings->limits.connections;
+    gateway->acceptor_count = settings->threads.acceptors ? (uint32_t)settings->threads.acceptors : (cores() + 1) / 2;
+    uint64_t reactors = settings->threads.reactors;
+    uint64_t each = fds > 2ull * FDS_OF_A_REACTOR ? fds - FDS_OF_A_REACTOR : FDS_OF_A_REACTOR;
+    if (!reactors) {
+        reactors = cores();
+        if (settings->threads.private_fds && wanted > reactors * each)
+            reactors = (wanted + each - 1) / each;
+    }
+    if (!settings->threads.private_fds) {
+        uint64_t own = FDS_OF_THE_PROCESS + settings->limits.publishers + reactors * FDS_PER_REACTOR;
+        each = fds > own + reactors ? (fds - own) / reactors : 1;
+    }
+    if (reactors > UINT16_MAX / 2) {
+        snprintf(gateway->error, sizeof gateway->error,
+                 "limits.connections=%llu needs %llu reactors under RLIMIT_NOFILE %llu: raise that limit or lower the other",
+                 (unsigned long long)wanted, (unsigned long long)reactors, (unsigned long long)fds);
+        return false;
+    }
+    if (wanted > reactors * each)
+        log_event(LOG_WARN, "fewer_connections", "wanted=%llu possible=%llu reactors=%llu nofile=%llu", (unsigned long long)wanted,
+                  (unsigned long long)(reactors * each), (unsigned long long)reactors, (unsigned long long)fds);
+    gateway->reactor_count = (uint32_t)reactors;
+    *capacity = each < UINT32_MAX / 8 ? (uint32_t)each : UINT32_MAX / 8;
+    return true;
+}
+
+/* Building --------------------------------------------------------------------------------------------------------------- */
+
+static bool no_memory(struct gateway *gateway)
+{
+    snprintf(gateway->error, sizeof gateway->error, "out of memory");
+    return false;
+}
+
+static bool build_reactors(struct gateway *gateway, uint32_t capacity)
+{
+    uint32_t n = gateway->reactor_count;
+    gateway->reactors = calloc(n, sizeof *gateway->reactors);
+    gateway->reactor_mail = calloc(n, sizeof *gateway->reactor_mail);
+    gateway->reactor_stats = calloc(n, sizeof *gateway->reactor_stats);
+    gateway->ports = calloc(n, sizeof *gateway->ports);
+    if (!gateway->reactors || !gateway->reactor_mail || !gateway->reactor_stats || !gateway->ports)
+        return no_memory(gateway);
+    for (uint32_t i = 0; i < n; i++)
+        gateway->ports[i].transfer_fd = -1;
+    for (uint32_t i = 0; i < n; i++) {
+        int pair[2];
+        if (!transfer_pair(pair)) {
+            snprintf(gateway->error, sizeof gateway->error, "cannot make a socket pair: %s", strerror(errno));
+            return false;
+        }
+        gateway->ports[i].transfer_fd = pair[0];
+        gateway->ports[i].capacity = capacity;
+        struct reactor_config config = {
+            .settings = gateway->settings,
+            .number = (uint16_t)i,
+            .capacity = capacity,
+            .private_fds = gateway->settings->threads.private_fds,
+            .transfer_fd = pair[1],
+            .port = &gateway->ports[i],
+            .ip_limit = gateway->ip_limit,
+        };
+        gateway->reactors[i] = reactor_create(&config, gateway->error, sizeof gateway->error);
+        if (!gateway->reactors[i]) {
+            close(pair[1]);
+            return false;
+        }
+        gateway->reactor_mail[i] = reactor_mailbox(gateway->reactors[i]);
+        gateway->reactor_stats[i] = reactor_stats(gateway->reactors[i]);
+    }
+    return true;
+}
+
+static bool start_reactors(struct gateway *gateway)
+{
+    struct broker_config config = {
+        .reactors = (uint16_t)gateway->reactor_count,
+        .reactor_mail = gateway->reactor_mail,
+        .message_bytes = gateway->settings->limits.message_bytes,
+        .inflight_bytes = gateway->settings->limits.inflight_bytes,
+    };
+    gateway->broker = broker_create(&config);
+    if (!gateway->broker)
+        return no_memory(gateway);
+    for (uint32_t i = 0; i < gateway->reactor_count; i++) {
+        if (!reactor_start(gateway->reactors[i], broker_mailbox(gateway->broker), gateway->error, sizeof gateway->error))
+            return false;
+        gateway->reactors_started++;
+    }
+    return true;
+}
+
+static int open_listener(struct gateway *gateway, const char *key, const char *text, bool reuse_port)
+{
+    struct net_address address;
+    char why[256];
+    int fd = -1;
+    if (net_parse(text, &address, why, sizeof why))
+        fd = net_listen(&address, (int)gateway->settings->listen.backlog, reuse_port, why, sizeof why);
+    if (fd < 0)
+        snprintf(gateway->error, sizeof gateway->error, "%s=%s: %s", key, text, why);
+    return fd;
+}
+
+static void log_listener(const char *name, int fd)
+{
+    struct net_address address;
+    char text[128];
+    if (!net_local_address(fd, &address))
+        return;
+    net_format(&address, text, sizeof text);
+    log_event(LOG_INFO, "listening", "listener=%s address=%s", name, text);
+}
+
+static bool start_publisher(struct gateway *gateway)
+{
+    int fds[PUBLISH_LISTENERS_MAX];
+    size_t count = 0;
+    char list[512];
+    snprintf(list, sizeof list, "%s", gateway->settings->listen.publish);
+    char *rest = list;
+    for (char *one; (one = strsep(&rest, " ,\t"));) {
+        if (!*one)
+            continue;
+        if (count == PUBLISH_LISTENERS_MAX) {
+            snprintf(gateway->error, sizeof gateway->error, "listen.publish names more than %d addresses", PUBLISH_LISTENERS_MAX);
+            return false;
+        }
+        fds[count] = open_listener(gateway, "listen.publish", one, false);
+        if (fds[count] < 0)
+            return false;
+        log_listener("publish", fds[count++]);
+    }
+    struct publisher_config config = {
+        .settings = gateway->settings, .listen_fds = fds, .listen_count = count, .broker = gateway->broker};
+    gateway->publisher = publisher_create(&config);
+    if (!gateway->publisher || !publisher_start(gateway->publisher)) {
+        snprintf(gateway->error, sizeof gateway->error, "cannot start the publisher: %s", strerror(errno));
+        return false;
+    }
+    gateway->publisher_started = true;
+    return true;
+}
+
+static struct tls_context *load_tls(const struct settings *settings, char *error, size_t error_size)
+{
+    struct tls_context_config config = {.certificate_file = settings->tls.certificate,
+                                        .private_key_file = settings->tls.private_key};
+    return tls_context_create(&config, error, error_size);
+}
+
+/* Listeners of one acceptor. With port 0 the first one's choice holds for all. */
+static bool open_acceptor_listeners(struct gateway *gateway, int fds[TRANSPORT_COUNT], char chosen[TRANSPORT_COUNT][128])
+{
+    static const char *const keys[TRANSPORT_COUNT] = {"listen.ws", "listen.wss"};
+    const char *const wanted[TRANSPORT_COUNT] = {gateway->settings->listen.ws, gateway->settings->listen.wss};
+    for (int i = 0; i < TRANSPORT_COUNT; i++)
+        fds[i] = -1;
+    for (int i = 0; i < TRANSPORT_COUNT; i++) {
+        if (!*wanted[i])
+            continue;
+        bool first = !*chosen[i];
+        fds[i] = open_listener(gateway, keys[i], first ? wanted[i] : chosen[i], true);
+        if (fds[i] < 0)
+            return false;
+        struct net_address address;
+        if (first && net_local_address(fds[i], &address)) {
+            net_format(&address, chosen[i], sizeof chosen[i]);
+            log_listener(keys[i] + strlen("listen."), fds[i]);
+        }
+    }
+    return true;
+}
+
+static bool start_acceptors(struct gateway *gateway)
+{
+    const struct settings *settings = gateway->settings;
+    gateway->acceptors = calloc(gateway->acceptor_count, sizeof *gateway->acceptors);
+    gateway->acceptor_stats = calloc(gateway->acceptor_count, sizeof *gateway->acceptor_stats);
+    if (!gateway->acceptors || !gateway->acceptor_stats)
+        return no_memory(gateway);
+    gateway->shared = (struct acceptor_shared){
+        .settings = settings,
+        .ports = gateway->ports,
+        .port_count = gateway->reactor_count,
+        .ip_limit = gateway->ip_limit,
+        .broker_mail = broker_mailbox(gateway->broker),
+        .connection_limit = settings->limits.connections,
+    };
+    char chosen[TRANSPORT_COUNT][128] = {"", ""};
+    for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
+        struct acceptor_config config = {.shared = &gateway->shared, .number = (uint16_t)i};
+        if (*settings->listen.wss) {
+            config.tls = load_tls(settings, gateway->error, sizeof gateway->error);
+            if (!config.tls)
+                return false;
+        }
+        bool open = open_acceptor_listeners(gateway, config.listen_fds, chosen);
+        if (open)
+            gateway->acceptors[i] = acceptor_create(&config, gateway->error, sizeof gateway->error);
+        if (!gateway->acceptors[i]) {
+            if (!open) {
+                for (int t = 0; t < TRANSPORT_COUNT; t++)
+                    if (config.listen_fds[t] >= 0)
+                        close(config.listen_fds[t]);
+                if (config.tls)
+                    tls_context_destroy(config.tls);
+            }
+            return false;
+        }
+        gateway->acceptor_stats[i] = acceptor_stats(gateway->acceptors[i]);
+    }
+    for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
+        if (!acceptor_start(gateway->acceptors[i], gateway->error, sizeof gateway->error))
+            return false;
+        gateway->acceptors_started++;
+    }
+    return true;
+}
+
+static bool start_admin(struct gateway *gateway)
+{
+    const struct settings *settings = gateway->settings;
+    if (!*settings->listen.admin)
+        return true;
+    int fd = open_listener(gateway, "listen.admin", settings->listen.admin, false);
+    if (fd < 0)
+        return false;
+    log_listener("admin", fd);
+    struct admin_config config = {
+        .settings = settings,
+        .listen_fd = fd,
+        .broker_mail = broker_mailbox(gateway->broker),
+        .acceptor_count = gateway->acceptor_count,
+        .acceptors = gateway->acceptor_stats,
+        .reactor_count = gateway->reactor_count,
+        .reactors = gateway->reactor_stats,
+        .publisher = publisher_stats(gateway->publisher),
+        .ready = &gateway->ready,
+        .draining = &gateway->draining,
+    };
+    gateway->admin = admin_create(&config, gateway->error, sizeof gateway->error);
+    if (!gateway->admin) {
+        close(fd);
+        return false;
+    }
+    if (!admin_start(gateway->admin)) {
+        snprintf(gateway->error, sizeof gateway->error, "cannot start the admin listener: %s", strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+/* Running ---------------------------------------------------------------------------------------------------------------- */
+
+static void reload(struct gateway *gateway)
+{
+    if (!*gateway->settings->listen.wss)
+        return;
+    /* All or nothing: a bad file must not leave acceptors with different certificates. */
+    struct tls_context *fresh[gateway->acceptor_count];
+    for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
+        char why[512];
+        fresh[i] = load_tls(gateway->settings, why, sizeof why);
+        if (!fresh[i]) {
+            log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why, "the certificate in use");
+            while (i-- > 0)
+                tls_context_destroy(fresh[i]);
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < gateway->acceptor_count; i++)
+        acceptor_reload(gateway->acceptors[i], fresh[i]);
+    log_event(LOG_INFO, "reloaded", "certificate=%s", gateway->settings->tls.certificate);
+}
+
+static void serve(struct gateway *gateway, const sigset_t *signals)
+{
+    for (;;) {
+        int signal = sigwaitinfo(signals, NULL);
+        if (signal == SIGTERM || signal == SIGINT)
+            return;
+        if (signal == SIGHUP)
+            reload(gateway);
+    }
+}
+
+static void drain_reactors(struct gateway *gateway, uint64_t ms)
+{
+    for (uint32_t i = 0; i < gateway->reactors_started; i++)
+        reactor_drain(gateway->reactors[i], ms);
+}
+
+/* Waits for the reactors; a second signal ends at once. */
+static void join_reactors(struct gateway *gateway, const sigset_t *signals)
+{
+    const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+    for (uint32_t i = 0; i < gateway->reactors_started;) {
+        if (reactor_try_join(gateway->reactors[i])) {
+            i++;
+            continue;
+        }
+        int signal = sigtimedwait(signals, NULL, &pause);
+        if (signal == SIGTERM || signal == SIGINT)
+            drain_reactors(gateway, 1);
+    }
+    gateway->reactors_started = 0;
+}
+
+static void drain(struct gateway *gateway, const sigset_t *signals)
+{
+    uint64_t ms = gateway->settings->drain.timeout;
+    atomic_store(&gateway->draining, true);
+    atomic_store(&gateway->ready, false);
+    log_event(LOG_INFO, "drain", "timeout_ms=%llu", (unsigned long long)ms);
+    for (uint32_t i = 0; i < gateway->acceptors_started; i++)
+        acceptor_stop(gateway->acceptors[i]);
+    gateway->acceptors_started = 0;
+    drain_reactors(gateway, ms);
+    join_reactors(gateway, signals);
+}
+
+static void tear_down(struct gateway *gateway, const sigset_t *signals)
+{
+    for (uint32_t i = 0; i < gateway->acceptors_started; i++)
+        acceptor_stop(gateway->acceptors[i]);
+    drain_reactors(gateway, 1);
+    join_reactors(gateway, signals);
+    if (gateway->publisher_started)
+        publisher_stop(gateway->publisher);
+    if (gateway->admin)
+        admin_stop(gateway->admin);
+    for (uint32_t i = 0; gateway->reactors && i < gateway->reactor_count; i++)
+        if (gateway->reactors[i])
+            reactor_destroy(gateway->reactors[i]); /* gives back the messages that the broker counts */
+    if (gateway->publisher)
+        publisher_destroy(gateway->publisher);
+    if (gateway->broker)
+        broker_destroy(gateway->broker);
+    if (gateway->admin)
+        admin_destroy(gateway->admin);
+    for (uint32_t i = 0; gateway->acceptors && i < gateway->acceptor_count; i++)
+        if (gateway->acceptors[i])
+            acceptor_destroy(gateway->acceptors[i]);
+    for (uint32_t i = 0; gateway->ports && i < gateway->reactor_count; i++)
+        if (gateway->ports[i].transfer_fd >= 0)
+            close(gateway->ports[i].transfer_fd);
+    if (gateway->ip_limit)
+        ip_limit_destroy(gateway->ip_limit);
+    free(gateway->acceptors);
+    free(gateway->acceptor_stats);
+    free(gateway->reactors);
+    free(gateway->reactor_mail);
+    free(gateway->reactor_stats);
+    free(gateway->ports);
+}
+
+static bool start(struct gateway *gateway)
+{
+    uint32_t capacity;
+    if (!topic_hash_setup()) {
+        snprintf(gateway->error, sizeof gateway->error, "the kernel gives no random bytes: %s", strerror(errno));
+        return false;
+    }
+    gateway->ip_limit = ip_limit_create(gateway->settings->limits.connections_per_ip);
+    if (!gateway->ip_limit)
+        return no_memory(gateway);
+    /* Reactors first: they copy the descriptor table, so it should be small and hold no listener. */
+    return plan(gateway, &capacity) && build_reactors(gateway, capacity) && start_reactors(gateway) && start_publisher(gateway) &&
+           start_acceptors(gateway) && start_admin(gateway);
+}
+
+int gateway_run(const struct settings *settings)
+{
+    struct gateway *gateway = calloc(1, sizeof *gateway);
+    if (!gateway)
+        return 1;
+    gateway->settings = settings;
+    log_setup((enum log_level)settings->log.level, (enum log_format)settings->log.format);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread: only main takes them */
+    signal(SIGPIPE, SIG_IGN);
+    bool ok = start(gateway);
+    if (ok) {
+        atomic_store(&gateway->ready, true);
+        log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u", PUSHGATE_VERSION,
+                  gateway->acceptor_count, gateway->reactor_count, gateway->ports[0].capacity);
+        serve(gateway, &signals);
+        drain(gateway, &signals);
+    } else {
+        log_event(LOG_ERROR, "start_failed", "error=%s", gateway->error);
+    }
+    tear_down(gateway, &signals);
+    if (ok)
+        log_event(LOG_INFO, "stopped", "version=%s", PUSHGATE_VERSION);
+    free(gateway);
+    return ok ? 0 : 1;
+}
