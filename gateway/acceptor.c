@@ -17,14 +17,14 @@
 enum {
     EVENTS_MAX = 128,
     ACCEPTS_PER_TURN = 64,
-    ACCEPT_PAUSE_MS = 100,      /* after an error that passes only when something is freed */
+    ACCEPT_PAUSE_MS = 100, /* after an error that passes only when something is freed */
     SLOTS_KEPT_FREE = 1,
     BATCH_RETRY_MS = 1,
     ADVANCE_BUDGET = 1024,
 };
 
 #define EVENT_LISTENER UINT64_MAX /* − transport */
-#define EVENT_MAILBOX (UINT64_MAX - TRANSPORT_COUNT)
+#define EVENT_MAILBOX  (UINT64_MAX - TRANSPORT_COUNT)
 
 struct acceptor *acceptor_create(const struct acceptor_config *config, char *error, size_t error_size)
 {
@@ -41,18 +41,20 @@ struct acceptor *acceptor_create(const struct acceptor_config *config, char *err
     if (!slab_init(&acceptor->slots, sizeof(struct pending), ACCEPTOR_SLOTS))
         goto failed;
     acceptor->now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS);
-    wheel_init(&acceptor->wheel, acceptor->slots.base + offsetof(struct pending, timer), sizeof(struct pending), acceptor->now);
+    wheel_init(&acceptor->wheel, acceptor->slots.base + offsetof(struct pending, timer),
+               sizeof(struct pending), acceptor->now);
     acceptor->crypto = tls_crypto_create();
     acceptor->batches = calloc(config->shared->port_count, sizeof *acceptor->batches);
     acceptor->freed.items = malloc(ACCEPTOR_SLOTS * sizeof *acceptor->freed.items);
     acceptor->scratch = malloc(ACCEPTOR_SCRATCH);
     acceptor->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (!acceptor->crypto || !acceptor->batches || !acceptor->freed.items || !acceptor->scratch || acceptor->epoll_fd < 0 ||
-        !mailbox_init(&acceptor->mailbox))
+    if (!acceptor->crypto || !acceptor->batches || !acceptor->freed.items || !acceptor->scratch ||
+        acceptor->epoll_fd < 0 || !mailbox_init(&acceptor->mailbox))
         goto failed;
     return acceptor;
 failed:
-    snprintf(error, error_size, "cannot set up acceptor %u: %s", config->number, strerror(errno ? errno : ENOMEM));
+    snprintf(error, error_size, "cannot set up acceptor %u: %s", config->number,
+             strerror(errno ? errno : ENOMEM));
     if (acceptor)
         acceptor_destroy(acceptor);
     return NULL;
@@ -63,7 +65,9 @@ const struct acceptor_stats *acceptor_stats(const struct acceptor *acceptor)
     return &acceptor->stats;
 }
 
-/* Listeners -------------------------------------------------------------------------------------------------------------- */
+/* Listeners
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 static void set_listening(struct acceptor *acceptor, bool listening)
 {
@@ -73,8 +77,8 @@ static void set_listening(struct acceptor *acceptor, bool listening)
     for (int i = 0; i < TRANSPORT_COUNT; i++) {
         struct epoll_event event = {.events = EPOLLIN, .data.u64 = EVENT_LISTENER - (uint64_t)i};
         if (acceptor->config.listen_fds[i] >= 0)
-            PG_ASSERT(epoll_ctl(acceptor->epoll_fd, listening ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, acceptor->config.listen_fds[i],
-                                &event) == 0);
+            PG_ASSERT(epoll_ctl(acceptor->epoll_fd, listening ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
+                                acceptor->config.listen_fds[i], &event) == 0);
     }
 }
 
@@ -143,7 +147,8 @@ static void accept_some(struct acceptor *acceptor, enum transport transport)
         counter_add(&acceptor->stats.accept_errors, 1);
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             static struct log_limit limit;
-            log_limited(&limit, LOG_WARN, "accept_paused", "acceptor=%u error=%s", acceptor->config.number, strerror(errno));
+            log_limited(&limit, LOG_WARN, "accept_paused", "acceptor=%u error=%s", acceptor->config.number,
+                        strerror(errno));
             pause_accepting(acceptor);
             return;
         }
@@ -151,7 +156,9 @@ static void accept_some(struct acceptor *acceptor, enum transport transport)
     }
 }
 
-/* Loop ------------------------------------------------------------------------------------------------------------------- */
+/* Loop
+ * -------------------------------------------------------------------------------------------------------------------
+ */
 
 static void deadline(void *context, uint32_t index)
 {
@@ -228,7 +235,8 @@ static void *acceptor_main(void *argument)
         for (uint32_t i = 0; i < acceptor->freed.count; i++)
             slab_free(&acceptor->slots, acceptor->freed.items[i]);
         acceptor->freed.count = 0;
-        if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0 && slots_left(acceptor))
+        if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0 &&
+            slots_left(acceptor))
             set_listening(acceptor, true);
     }
     return NULL;
@@ -238,7 +246,8 @@ bool acceptor_start(struct acceptor *acceptor, char *error, size_t error_size)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = EVENT_MAILBOX};
     if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_ADD, acceptor->mailbox.wake_fd, &event) != 0) {
-        snprintf(error, error_size, "cannot set up acceptor %u: %s", acceptor->config.number, strerror(errno));
+        snprintf(error, error_size, "cannot set up acceptor %u: %s", acceptor->config.number,
+                 strerror(errno));
         return false;
     }
     set_listening(acceptor, true);
@@ -289,7 +298,9 @@ void acceptor_stop(struct acceptor *acceptor)
 
 void acceptor_destroy(struct acceptor *acceptor)
 {
-    for (struct mailbox_node *node = acceptor->mailbox.wake_fd >= 0 ? mailbox_detach(&acceptor->mailbox) : NULL; node;) {
+    for (struct mailbox_node *node = acceptor->mailbox.wake_fd >= 0 ? mailbox_detach(&acceptor->mailbox)
+                                                                    : NULL;
+         node;) {
         struct mailbox_node *next = node->next;
         free((struct broker_request *)node);
         node = next;

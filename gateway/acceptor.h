@@ -1,7 +1,8 @@
-/* An acceptor: one thread that accepts, does TLS and HTTP under one deadline, and transfers what became a WebSocket.
+/* An acceptor: one thread that accepts, does TLS and HTTP under one deadline, and transfers what became a
+ * WebSocket.
  *
- * Thread: created, started, stopped and destroyed by main; acceptor_reload() may be called by main at any time.
- * Owner: main owns the acceptor; the acceptor its listeners, handshakes and TLS context.
+ * Thread: created, started, stopped and destroyed by main; acceptor_reload() may be called by main at any
+ * time. Owner: main owns the acceptor; the acceptor its listeners, handshakes and TLS context.
  */
 #pragma once
 
@@ -19,21 +20,23 @@ struct acceptor_shared {
     uint32_t port_count;
     struct ip_limit *ip_limit;
     struct mailbox *broker_mail;
-    uint64_t connection_limit;         /* 0: only what the reactors hold */
+    uint64_t connection_limit; /* 0: only what the reactors hold */
     _Atomic uint32_t round_robin;
 };
 
 struct acceptor_config {
     struct acceptor_shared *shared;
     uint16_t number;
-    int listen_fds[2]; /* by enum transport; -1: none. Owned by the acceptor from now on */
+    int listen_fds[2];       /* by enum transport; -1: none. Owned by the acceptor from now on */
     struct tls_context *tls; /* NULL without a wss listener. Owned by the acceptor from now on */
 };
 
 struct acceptor *acceptor_create(const struct acceptor_config *config, char *error, size_t error_size);
-bool acceptor_start(struct acceptor *acceptor, char *error, size_t error_size) __attribute__((warn_unused_result));
+bool acceptor_start(struct acceptor *acceptor, char *error, size_t error_size)
+    __attribute__((warn_unused_result));
 const struct acceptor_stats *acceptor_stats(const struct acceptor *acceptor);
-/* New handshakes use `context` (owned by the acceptor from now on); those in progress and live connections are not touched. */
+/* New handshakes use `context` (owned by the acceptor from now on); those in progress and live connections
+ * are not touched. */
 void acceptor_reload(struct acceptor *acceptor, struct tls_context *context);
 /* Closes listeners and unfinished handshakes; returns when the thread has ended. */
 void acceptor_stop(struct acceptor *acceptor);

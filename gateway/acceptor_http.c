@@ -12,8 +12,8 @@
 enum { RETRY_AFTER_SECONDS = 5 };
 
 /* Queues a whole response; it is sent by the caller's next step. */
-static void respond(struct acceptor *acceptor, struct pending *pending, int status, const char *content_type, const void *body,
-                    size_t body_bytes, const char *extra, bool head_only)
+static void respond(struct acceptor *acceptor, struct pending *pending, int status, const char *content_type,
+                    const void *body, size_t body_bytes, const char *extra, bool head_only)
 {
     char head[1024];
     size_t head_bytes = http_response_head(head, sizeof head, status, content_type, body_bytes, false, extra);
@@ -26,7 +26,8 @@ static void respond(struct acceptor *acceptor, struct pending *pending, int stat
     pending_end_stream(acceptor, pending);
 }
 
-static void refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error, enum handshake_failure failure)
+static void refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error,
+                   enum handshake_failure failure)
 {
     char body[256], extra[96] = "";
     int body_bytes = snprintf(body, sizeof body, "%d %s: %s\n", status, http_status_text(status), error);
@@ -62,7 +63,8 @@ static enum handshake_failure failure_of(int status)
     }
 }
 
-static void upgrade(struct acceptor *acceptor, struct pending *pending, const struct http_request *request, int adapter)
+static void upgrade(struct acceptor *acceptor, struct pending *pending, const struct http_request *request,
+                    int adapter)
 {
     const struct acceptor_shared *shared = acceptor->shared;
     const char *error = "";
@@ -71,7 +73,8 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
         refuse(acceptor, pending, status, error, failure_of(status));
         return;
     }
-    if (!http_origin_allowed(request->origin, request->host, pending->transport == TRANSPORT_WSS, shared->settings->listen.origins)) {
+    if (!http_origin_allowed(request->origin, request->host, pending->transport == TRANSPORT_WSS,
+                             shared->settings->listen.origins)) {
         refuse(acceptor, pending, 403, "this Origin may not connect (listen.origins)", HANDSHAKE_HTTP_ORIGIN);
         return;
     }
@@ -125,22 +128,26 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
 }
 
 /* POST /publish?topic=t from the demo page: same origin only. */
-static void demo_publish(struct acceptor *acceptor, struct pending *pending, const struct http_request *request)
+static void demo_publish(struct acceptor *acceptor, struct pending *pending,
+                         const struct http_request *request)
 {
     const struct acceptor_shared *shared = acceptor->shared;
-    if (!request->origin.len || !http_origin_allowed(request->origin, request->host, pending->transport == TRANSPORT_WSS, "")) {
-        refuse(acceptor, pending, 403, "only the demo page publishes here; others use the publish socket", HANDSHAKE_HTTP_ORIGIN);
+    if (!request->origin.len ||
+        !http_origin_allowed(request->origin, request->host, pending->transport == TRANSPORT_WSS, "")) {
+        refuse(acceptor, pending, 403, "only the demo page publishes here; others use the publish socket",
+               HANDSHAKE_HTTP_ORIGIN);
         return;
     }
     char topic[TOPIC_BYTES_MAX];
     size_t topic_bytes = 0, cursor = 0;
-    if (http_query_next(request->query, "topic", &cursor, topic, sizeof topic, &topic_bytes) != PARSE_OK || !topic_bytes) {
+    if (http_query_next(request->query, "topic", &cursor, topic, sizeof topic, &topic_bytes) != PARSE_OK ||
+        !topic_bytes) {
         refuse(acceptor, pending, 400, "topic is missing: POST /publish?topic=NAME", HANDSHAKE_HTTP_BAD);
         return;
     }
     uint64_t token = acceptor_event_data(acceptor, pending);
-    struct broker_request *ask =
-        broker_request_create(&acceptor->mailbox, token, topic, topic_bytes, request->body.data, request->body.len);
+    struct broker_request *ask = broker_request_create(&acceptor->mailbox, token, topic, topic_bytes,
+                                                       request->body.data, request->body.len);
     if (!ask) {
         pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
         return;
@@ -157,7 +164,8 @@ void pending_publish_answer(struct acceptor *acceptor, struct broker_request *an
         char body[64];
         int bytes = snprintf(body, sizeof body, "{\"queued\":%lld}\n", (long long)answer->queued);
         if (answer->queued < 0)
-            refuse(acceptor, pending, 413, "the message is too large (limits.message_bytes)", HANDSHAKE_HTTP_TOO_LARGE);
+            refuse(acceptor, pending, 413, "the message is too large (limits.message_bytes)",
+                   HANDSHAKE_HTTP_TOO_LARGE);
         else
             respond(acceptor, pending, 200, "application/json", body, (size_t)bytes, NULL, false);
         if (pending->state == PENDING_RESPONSE)
@@ -175,13 +183,15 @@ static void route(struct acceptor *acceptor, struct pending *pending, const stru
         return;
     }
     if (!settings->demo.enabled) {
-        refuse(acceptor, pending, 404, "no such endpoint; WebSockets are at /ws?topic=NAME", HANDSHAKE_HTTP_NOT_FOUND);
+        refuse(acceptor, pending, 404, "no such endpoint; WebSockets are at /ws?topic=NAME",
+               HANDSHAKE_HTTP_NOT_FOUND);
         return;
     }
     if (http_slice_is(request->path, "/")) {
         if (request->method == HTTP_METHOD_GET || request->method == HTTP_METHOD_HEAD)
             respond(acceptor, pending, 200, "text/html; charset=utf-8", demo_page, demo_page_bytes,
-                    "Content-Security-Policy: " DEMO_PAGE_CSP "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
+                    "Content-Security-Policy: " DEMO_PAGE_CSP
+                    "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
                     request->method == HTTP_METHOD_HEAD);
         else
             refuse(acceptor, pending, 405, "the page is read with GET", HANDSHAKE_HTTP_METHOD);
@@ -207,7 +217,8 @@ void pending_request(struct acceptor *acceptor, struct pending *pending)
         break;
     }
     if (pending->refused_per_ip)
-        refuse(acceptor, pending, 429, "too many connections from this address (limits.connections_per_ip)", HANDSHAKE_PER_IP);
+        refuse(acceptor, pending, 429, "too many connections from this address (limits.connections_per_ip)",
+               HANDSHAKE_PER_IP);
     else
         route(acceptor, pending, &request);
 }

@@ -1,6 +1,8 @@
-/* Inside of the acceptor: the slot of a connection that is not a WebSocket yet, and the steps it goes through.
+/* Inside of the acceptor: the slot of a connection that is not a WebSocket yet, and the steps it goes
+ * through.
  *
- * Thread: the acceptor's. Owner: the acceptor's slab owns slots; a slot its descriptor, buffers and handshake until it is transferred.
+ * Thread: the acceptor's. Owner: the acceptor's slab owns slots; a slot its descriptor, buffers and handshake
+ * until it is transferred.
  */
 #pragma once
 
@@ -53,23 +55,23 @@ struct acceptor {
     _Atomic(struct tls_context *) new_tls; /* from acceptor_reload(), taken by the thread */
     struct mailbox mailbox;                /* answers of the broker, wakes */
     _Atomic bool stop;
-    bool listening;                        /* listeners are in epoll */
-    uint32_t accept_pause_until;           /* tick; meaningful while !listening */
-    struct transfer_batch **batches;       /* per reactor, made at first use */
-    uint32_t batches_waiting;              /* with something in them */
+    bool listening;                  /* listeners are in epoll */
+    uint32_t accept_pause_until;     /* tick; meaningful while !listening */
+    struct transfer_batch **batches; /* per reactor, made at first use */
+    uint32_t batches_waiting;        /* with something in them */
     struct index_list_u32 {
         uint32_t *items;
         uint32_t count, cap;
-    } freed;                               /* slots to free after the batch of events */
-    struct adapter_admission admission;    /* scratch */
-    uint8_t *scratch;                      /* for reading and sealing */
+    } freed;                            /* slots to free after the batch of events */
+    struct adapter_admission admission; /* scratch */
+    uint8_t *scratch;                   /* for reading and sealing */
     pthread_t thread;
 };
 
 enum {
     ACCEPTOR_READ = 16 * 1024, /* bytes read in one turn */
     ACCEPTOR_SCRATCH = TLS_RECORD_PLAINTEXT_MAX + TLS_RECORD_OVERHEAD,
-    ACCEPTOR_SLOTS = 4096,       /* handshakes in progress */
+    ACCEPTOR_SLOTS = 4096, /* handshakes in progress */
 };
 
 static inline struct pending *acceptor_slot(const struct acceptor *acceptor, uint32_t index)
@@ -105,9 +107,11 @@ void pending_request(struct acceptor *acceptor, struct pending *pending);
 void pending_publish_answer(struct acceptor *acceptor, struct broker_request *answer);
 
 /* acceptor_transfer.c: choice of the reactor, batches. */
-/* True when some reactor has room and limits.connections is not reached; counts the connection in for the chosen one. */
+/* True when some reactor has room and limits.connections is not reached; counts the connection in for the
+ * chosen one. */
 bool acceptor_choose(struct acceptor *acceptor, uint32_t *port);
 void acceptor_unchoose(struct acceptor *acceptor, uint32_t port);
 bool acceptor_room(const struct acceptor *acceptor);
-void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port, const struct transfer_item *item);
+void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
+                       const struct transfer_item *item);
 void acceptor_flush_transfers(struct acceptor *acceptor);

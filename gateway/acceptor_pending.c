@@ -44,8 +44,10 @@ static void set_writing(struct acceptor *acceptor, struct pending *pending, bool
 {
     if (pending->writing == writing)
         return;
-    struct epoll_event event = {.events = EPOLLIN | (writing ? EPOLLOUT : 0), .data.u64 = acceptor_event_data(acceptor, pending)};
-    if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_MOD, pending->fd, &event) == 0) /* else the deadline ends it */
+    struct epoll_event event = {.events = EPOLLIN | (writing ? EPOLLOUT : 0),
+                                .data.u64 = acceptor_event_data(acceptor, pending)};
+    if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_MOD, pending->fd, &event) ==
+        0) /* else the deadline ends it */
         pending->writing = writing;
 }
 
@@ -84,9 +86,10 @@ bool pending_send(struct acceptor *acceptor, struct pending *pending, const void
         return queue_out(acceptor, pending, data, bytes);
     const uint8_t *at = data;
     while (bytes > 0) {
-        struct tls_slice slice = {.data = at, .len = bytes < TLS_RECORD_PLAINTEXT_MAX ? bytes : TLS_RECORD_PLAINTEXT_MAX};
-        size_t sealed = tls_record_seal(acceptor->crypto, &pending->write, pending->suite, TLS_CONTENT_APPLICATION_DATA, &slice, 1,
-                                        acceptor->scratch);
+        struct tls_slice slice = {.data = at,
+                                  .len = bytes < TLS_RECORD_PLAINTEXT_MAX ? bytes : TLS_RECORD_PLAINTEXT_MAX};
+        size_t sealed = tls_record_seal(acceptor->crypto, &pending->write, pending->suite,
+                                        TLS_CONTENT_APPLICATION_DATA, &slice, 1, acceptor->scratch);
         if (!sealed) {
             pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
             return false;
@@ -104,7 +107,8 @@ void pending_end_stream(struct acceptor *acceptor, struct pending *pending)
     if (pending->transport == TRANSPORT_WS)
         return;
     uint8_t record[2 + TLS_RECORD_OVERHEAD];
-    size_t bytes = tls_post_alert(acceptor->crypto, &pending->write, pending->suite, TLS_ALERT_CLOSE_NOTIFY, record);
+    size_t bytes =
+        tls_post_alert(acceptor->crypto, &pending->write, pending->suite, TLS_ALERT_CLOSE_NOTIFY, record);
     if (bytes)
         (void)queue_out(acceptor, pending, record, bytes);
 }
@@ -133,7 +137,8 @@ static void fail_tls(struct acceptor *acceptor, struct pending *pending)
 static bool step_tls(struct acceptor *acceptor, struct pending *pending)
 {
     size_t used = 0;
-    enum tls_handshake_status status = tls_handshake_feed(pending->handshake, pending->raw.data, pending->raw.len, &used);
+    enum tls_handshake_status status =
+        tls_handshake_feed(pending->handshake, pending->raw.data, pending->raw.len, &used);
     buffer_consume(&pending->raw, used);
     size_t bytes;
     const uint8_t *output = tls_handshake_output(pending->handshake, &bytes);
@@ -182,8 +187,8 @@ static void fail_record(struct acceptor *acceptor, struct pending *pending, enum
 static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
 {
     struct tls_opened opened;
-    enum parse_result result = tls_record_open(acceptor->crypto, &pending->read, pending->suite, pending->raw.data, pending->raw.len,
-                                               &opened);
+    enum parse_result result = tls_record_open(acceptor->crypto, &pending->read, pending->suite,
+                                               pending->raw.data, pending->raw.len, &opened);
     if (result == PARSE_MORE)
         return false;
     if (result == PARSE_BAD) {
@@ -191,7 +196,8 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
         return false;
     }
     struct tls_fragment fragment = {0};
-    struct tls_post_result post = tls_post_record(acceptor->crypto, &pending->read, pending->suite, &fragment, &opened);
+    struct tls_post_result post =
+        tls_post_record(acceptor->crypto, &pending->read, pending->suite, &fragment, &opened);
     switch (post.event) {
     case TLS_EVENT_DATA:
         if (!buffer_append(&pending->plain, opened.content, opened.content_bytes)) {
@@ -211,7 +217,8 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
         break;
     }
     case TLS_EVENT_NONE:
-        if (fragment.have) { /* a KeyUpdate in pieces before the request: legal, and nobody's client does it */
+        if (fragment
+                .have) { /* a KeyUpdate in pieces before the request: legal, and nobody's client does it */
             fail_record(acceptor, pending, TLS_ALERT_UNEXPECTED_MESSAGE);
             return false;
         }
@@ -245,7 +252,8 @@ static void step_http(struct acceptor *acceptor, struct pending *pending)
             pending_request(acceptor, pending);
         return;
     }
-    /* A request may stand in several records; ask after each whether it is whole, so that no more than one is opened too many. */
+    /* A request may stand in several records; ask after each whether it is whole, so that no more than one is
+     * opened too many. */
     while (pending->state == PENDING_HTTP && pending->raw.len && open_one_record(acceptor, pending))
         if (pending->plain.len)
             pending_request(acceptor, pending);

@@ -99,8 +99,8 @@ static void send_batch(struct acceptor *acceptor, uint32_t port)
         return;
     }
     static struct log_limit limit;
-    log_limited(&limit, LOG_ERROR, "transfer_failed", "acceptor=%u reactor=%u connections=%u error=%s", acceptor->config.number, port,
-                count, strerror(errno));
+    log_limited(&limit, LOG_ERROR, "transfer_failed", "acceptor=%u reactor=%u connections=%u error=%s",
+                acceptor->config.number, port, count, strerror(errno));
     counter_add(&acceptor->stats.failures[HANDSHAKE_TRANSFER], count);
     for (uint32_t i = 0; i < count; i++) {
         ip_limit_release(acceptor->shared->ip_limit, batch->records[i].ip_handle);
@@ -109,7 +109,8 @@ static void send_batch(struct acceptor *acceptor, uint32_t port)
     transfer_abandon(batch);
 }
 
-void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port, const struct transfer_item *item)
+void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
+                       const struct transfer_item *item)
 {
     if (!acceptor->batches[port]) {
         acceptor->batches[port] = malloc(sizeof *acceptor->batches[port]);
@@ -122,7 +123,8 @@ void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint3
         send_batch(acceptor, port);
         added = batch->count == 0 && transfer_add(batch, item);
     }
-    if (!added) { /* the reactor does not keep up by more than its socket and a batch: better to say so than to hold on */
+    if (!added) { /* the reactor does not keep up by more than its socket and a batch: better to say so than
+                     to hold on */
         acceptor_unchoose(acceptor, port);
         pending_close(acceptor, pending, HANDSHAKE_TRANSFER);
         return;

@@ -45,7 +45,8 @@ struct gateway {
     char error[512];
 };
 
-/* How many of each ------------------------------------------------------------------------------------------------------- */
+/* How many of each
+ * ------------------------------------------------------------------------------------------------------- */
 
 static uint32_t cores(void)
 {
@@ -53,13 +54,15 @@ static uint32_t cores(void)
     return n > 0 ? (uint32_t)n : 1;
 }
 
-/* Reactors, and how many connections each may hold, from the cores, the wanted connections and the limit of descriptors. */
+/* Reactors, and how many connections each may hold, from the cores, the wanted connections and the limit of
+ * descriptors. */
 static bool plan(struct gateway *gateway, uint32_t *capacity)
 {
     const struct settings *settings = gateway->settings;
     uint64_t fds = fdtable_raise_limit();
     uint64_t wanted = settings->limits.connections;
-    gateway->acceptor_count = settings->threads.acceptors ? (uint32_t)settings->threads.acceptors : (cores() + 1) / 2;
+    gateway->acceptor_count =
+        settings->threads.acceptors ? (uint32_t)settings->threads.acceptors : (cores() + 1) / 2;
     uint64_t reactors = settings->threads.reactors;
     uint64_t each = fds > 2ull * FDS_OF_A_REACTOR ? fds - FDS_OF_A_REACTOR : FDS_OF_A_REACTOR;
     if (!reactors) {
@@ -73,19 +76,23 @@ static bool plan(struct gateway *gateway, uint32_t *capacity)
     }
     if (reactors > UINT16_MAX / 2) {
         snprintf(gateway->error, sizeof gateway->error,
-                 "limits.connections=%llu needs %llu reactors under RLIMIT_NOFILE %llu: raise that limit or lower the other",
+                 "limits.connections=%llu needs %llu reactors under RLIMIT_NOFILE %llu: raise that limit or "
+                 "lower the other",
                  (unsigned long long)wanted, (unsigned long long)reactors, (unsigned long long)fds);
         return false;
     }
     if (wanted > reactors * each)
-        log_event(LOG_WARN, "fewer_connections", "wanted=%llu possible=%llu reactors=%llu nofile=%llu", (unsigned long long)wanted,
-                  (unsigned long long)(reactors * each), (unsigned long long)reactors, (unsigned long long)fds);
+        log_event(LOG_WARN, "fewer_connections", "wanted=%llu possible=%llu reactors=%llu nofile=%llu",
+                  (unsigned long long)wanted, (unsigned long long)(reactors * each),
+                  (unsigned long long)reactors, (unsigned long long)fds);
     gateway->reactor_count = (uint32_t)reactors;
     *capacity = each < UINT32_MAX / 8 ? (uint32_t)each : UINT32_MAX / 8;
     return true;
 }
 
-/* Building --------------------------------------------------------------------------------------------------------------- */
+/* Building
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 static bool no_memory(struct gateway *gateway)
 {
@@ -144,7 +151,8 @@ static bool start_reactors(struct gateway *gateway)
     if (!gateway->broker)
         return no_memory(gateway);
     for (uint32_t i = 0; i < gateway->reactor_count; i++) {
-        if (!reactor_start(gateway->reactors[i], broker_mailbox(gateway->broker), gateway->error, sizeof gateway->error))
+        if (!reactor_start(gateway->reactors[i], broker_mailbox(gateway->broker), gateway->error,
+                           sizeof gateway->error))
             return false;
         gateway->reactors_started++;
     }
@@ -184,7 +192,8 @@ static bool start_publisher(struct gateway *gateway)
         if (!*one)
             continue;
         if (count == PUBLISH_LISTENERS_MAX) {
-            snprintf(gateway->error, sizeof gateway->error, "listen.publish names more than %d addresses", PUBLISH_LISTENERS_MAX);
+            snprintf(gateway->error, sizeof gateway->error, "listen.publish names more than %d addresses",
+                     PUBLISH_LISTENERS_MAX);
             return false;
         }
         fds[count] = open_listener(gateway, "listen.publish", one, false);
@@ -211,7 +220,8 @@ static struct tls_context *load_tls(const struct settings *settings, char *error
 }
 
 /* Listeners of one acceptor. With port 0 the first one's choice holds for all. */
-static bool open_acceptor_listeners(struct gateway *gateway, int fds[TRANSPORT_COUNT], char chosen[TRANSPORT_COUNT][128])
+static bool open_acceptor_listeners(struct gateway *gateway, int fds[TRANSPORT_COUNT],
+                                    char chosen[TRANSPORT_COUNT][128])
 {
     static const char *const keys[TRANSPORT_COUNT] = {"listen.ws", "listen.wss"};
     const char *const wanted[TRANSPORT_COUNT] = {gateway->settings->listen.ws, gateway->settings->listen.wss};
@@ -306,32 +316,40 @@ static bool start_admin(struct gateway *gateway)
         return false;
     }
     if (!admin_start(gateway->admin)) {
-        snprintf(gateway->error, sizeof gateway->error, "cannot start the admin listener: %s", strerror(errno));
+        snprintf(gateway->error, sizeof gateway->error, "cannot start the admin listener: %s",
+                 strerror(errno));
         return false;
     }
     return true;
 }
 
-/* Running ---------------------------------------------------------------------------------------------------------------- */
+/* Running
+ * ----------------------------------------------------------------------------------------------------------------
+ */
 
 static void reload(struct gateway *gateway)
 {
     if (!*gateway->settings->listen.wss)
         return;
     /* All or nothing: a bad file must not leave acceptors with different certificates. */
-    struct tls_context *fresh[gateway->acceptor_count];
-    for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
-        char why[512];
+    struct tls_context **fresh = calloc(gateway->acceptor_count, sizeof *fresh);
+    char why[512] = "out of memory";
+    bool ok = fresh != NULL;
+    for (uint32_t i = 0; ok && i < gateway->acceptor_count; i++) {
         fresh[i] = load_tls(gateway->settings, why, sizeof why);
-        if (!fresh[i]) {
-            log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why, "the certificate in use");
-            while (i-- > 0)
+        ok = fresh[i] != NULL;
+    }
+    if (!ok) {
+        log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why, "the certificate in use");
+        for (uint32_t i = 0; fresh && i < gateway->acceptor_count; i++)
+            if (fresh[i])
                 tls_context_destroy(fresh[i]);
-            return;
-        }
+        free(fresh);
+        return;
     }
     for (uint32_t i = 0; i < gateway->acceptor_count; i++)
         acceptor_reload(gateway->acceptors[i], fresh[i]);
+    free(fresh);
     log_event(LOG_INFO, "reloaded", "certificate=%s", gateway->settings->tls.certificate);
 }
 
@@ -420,15 +438,16 @@ static bool start(struct gateway *gateway)
 {
     uint32_t capacity;
     if (!topic_hash_setup()) {
-        snprintf(gateway->error, sizeof gateway->error, "the kernel gives no random bytes: %s", strerror(errno));
+        snprintf(gateway->error, sizeof gateway->error, "the kernel gives no random bytes: %s",
+                 strerror(errno));
         return false;
     }
     gateway->ip_limit = ip_limit_create(gateway->settings->limits.connections_per_ip);
     if (!gateway->ip_limit)
         return no_memory(gateway);
     /* Reactors first: they copy the descriptor table, so it should be small and hold no listener. */
-    return plan(gateway, &capacity) && build_reactors(gateway, capacity) && start_reactors(gateway) && start_publisher(gateway) &&
-           start_acceptors(gateway) && start_admin(gateway);
+    return plan(gateway, &capacity) && build_reactors(gateway, capacity) && start_reactors(gateway) &&
+           start_publisher(gateway) && start_acceptors(gateway) && start_admin(gateway);
 }
 
 int gateway_run(const struct settings *settings)
@@ -448,8 +467,9 @@ int gateway_run(const struct settings *settings)
     bool ok = start(gateway);
     if (ok) {
         atomic_store(&gateway->ready, true);
-        log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u", PUSHGATE_VERSION,
-                  gateway->acceptor_count, gateway->reactor_count, gateway->ports[0].capacity);
+        log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u",
+                  PUSHGATE_VERSION, gateway->acceptor_count, gateway->reactor_count,
+                  gateway->ports[0].capacity);
         serve(gateway, &signals);
         drain(gateway, &signals);
     } else {

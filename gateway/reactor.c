@@ -1,4 +1,5 @@
-/* The sub-reactor's loop: transfers, events, messages, deadlines, in slices that never wait for one another. */
+/* The sub-reactor's loop: transfers, events, messages, deadlines, in slices that never wait for one another.
+ */
 #include "gateway/reactor.h"
 
 #include "gateway/base/assert.h"
@@ -26,7 +27,7 @@ enum {
 
 /* Event data beside connections' generation and index: slots' indices never reach these. */
 #define EVENT_TRANSFER UINT64_MAX
-#define EVENT_MAILBOX (UINT64_MAX - 1)
+#define EVENT_MAILBOX  (UINT64_MAX - 1)
 
 struct reactor {
     struct pool pool;
@@ -83,7 +84,9 @@ const struct reactor_stats *reactor_stats(const struct reactor *reactor)
     return &reactor->stats;
 }
 
-/* Start ------------------------------------------------------------------------------------------------------------------ */
+/* Start
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static bool watch(int epoll_fd, int fd, uint64_t data)
 {
@@ -94,15 +97,19 @@ static bool watch(int epoll_fd, int fd, uint64_t data)
 static bool set_up_thread(struct reactor *reactor)
 {
     const struct reactor_config *config = &reactor->config;
-    int keep[] = {STDERR_FILENO, config->transfer_fd, reactor->mailbox.wake_fd, reactor->pool.broker_mail->wake_fd};
+    int keep[] = {STDERR_FILENO, config->transfer_fd, reactor->mailbox.wake_fd,
+                  reactor->pool.broker_mail->wake_fd};
     if (config->private_fds && !fdtable_make_private(keep, sizeof keep / sizeof keep[0]))
         return false;
     reactor->pool.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    return reactor->pool.epoll_fd >= 0 && watch(reactor->pool.epoll_fd, config->transfer_fd, EVENT_TRANSFER) &&
+    return reactor->pool.epoll_fd >= 0 &&
+           watch(reactor->pool.epoll_fd, config->transfer_fd, EVENT_TRANSFER) &&
            watch(reactor->pool.epoll_fd, reactor->mailbox.wake_fd, EVENT_MAILBOX);
 }
 
-/* One turn --------------------------------------------------------------------------------------------------------------- */
+/* One turn
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 static void take_transfers(struct reactor *reactor)
 {
@@ -115,8 +122,8 @@ static void take_transfers(struct reactor *reactor)
             return;
         if (result == IO_ERROR) {
             static struct log_limit limit;
-            log_limited(&limit, LOG_ERROR, "transfer_failed", "reactor=%u connections=%u error=%s", reactor->config.number,
-                        batch->lost, strerror(errno));
+            log_limited(&limit, LOG_ERROR, "transfer_failed", "reactor=%u connections=%u error=%s",
+                        reactor->config.number, batch->lost, strerror(errno));
             atomic_fetch_sub_explicit(&reactor->config.port->load, batch->lost, memory_order_relaxed);
             counter_add(&reactor->stats.closes[CLOSE_INTERNAL], batch->lost);
             continue;
@@ -153,7 +160,8 @@ static void handle_conn_event(struct reactor *reactor, const struct epoll_event 
         conn_readable(&reactor->pool, conn, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 }
 
-/* Connections whose socket may still have bytes: one read each, so that a flooding client waits its turn like all others. */
+/* Connections whose socket may still have bytes: one read each, so that a flooding client waits its turn like
+ * all others. */
 static void read_ready(struct reactor *reactor)
 {
     struct index_list *ready = &reactor->pool.ready;
@@ -182,14 +190,17 @@ static void flush_dirty(struct reactor *reactor)
     dirty->count = 0;
 }
 
-/* Drain ------------------------------------------------------------------------------------------------------------------ */
+/* Drain
+ * ------------------------------------------------------------------------------------------------------------------
+ */
 
 static void drain_begin(struct reactor *reactor, uint64_t ms)
 {
     uint32_t open = reactor->pool.conns.used;
     uint64_t needed = open * 1000ull / DRAIN_PER_SECOND_MIN;
     uint64_t close_ms = reactor->config.settings->limits.close_timeout;
-    uint64_t spread = ms > close_ms ? ms - close_ms : ms / 2; /* the last closing handshakes end in time, too */
+    uint64_t spread =
+        ms > close_ms ? ms - close_ms : ms / 2; /* the last closing handshakes end in time, too */
     reactor->draining = true;
     reactor->drain_started_ms = clock_monotonic_ms();
     reactor->drain_until_ms = reactor->drain_started_ms + (needed < spread ? needed : spread);
@@ -204,7 +215,8 @@ static void drain_step(struct reactor *reactor)
     uint64_t due = now >= reactor->drain_until_ms
                        ? UINT32_MAX
                        : (now - reactor->drain_started_ms) * reactor->drain_total / span;
-    for (; reactor->drain_closed < due && reactor->drain_cursor < pool->conns.fresh; reactor->drain_cursor++) {
+    for (; reactor->drain_closed < due && reactor->drain_cursor < pool->conns.fresh;
+         reactor->drain_cursor++) {
         struct conn *conn = pool_conn(pool, reactor->drain_cursor);
         if (conn->state == CONN_FREE)
             continue;
@@ -220,7 +232,9 @@ static bool drain_done(const struct reactor *reactor)
     return reactor->draining && (reactor->pool.conns.used == 0 || clock_monotonic_ms() >= limit);
 }
 
-/* The loop --------------------------------------------------------------------------------------------------------------- */
+/* The loop
+ * ---------------------------------------------------------------------------------------------------------------
+ */
 
 static int wait_ms(const struct reactor *reactor)
 {
@@ -249,8 +263,8 @@ static void turn(struct reactor *reactor, const struct epoll_event *events, int 
         else
             handle_conn_event(reactor, &events[i]);
     }
-    /* Looked at in every turn, not only after a wake: one that came in the meantime is seen sooner. Those who were connected when a message was published
-     * come before those who connect now. */
+    /* Looked at in every turn, not only after a wake: one that came in the meantime is seen sooner. Those who
+     * were connected when a message was published come before those who connect now. */
     fanout_accept(&reactor->fanout, mailbox_detach(&reactor->mailbox));
     if (transfers)
         take_transfers(reactor);
@@ -272,7 +286,8 @@ static void *reactor_main(void *argument)
     int start_errno = errno;
     sem_post(&reactor->started);
     if (!reactor->start_ok) {
-        log_event(LOG_ERROR, "reactor_start", "reactor=%u error=%s", reactor->config.number, strerror(start_errno));
+        log_event(LOG_ERROR, "reactor_start", "reactor=%u error=%s", reactor->config.number,
+                  strerror(start_errno));
         return NULL;
     }
     struct epoll_event events[EVENTS_MAX];

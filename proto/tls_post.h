@@ -7,7 +7,8 @@
 
 #include "proto/tls_record.h"
 
-/* A handshake message that has begun in an earlier record. All zero: none. Eight bytes, held only while a fragment waits. */
+/* A handshake message that has begun in an earlier record. All zero: none. Eight bytes, held only while a
+ * fragment waits. */
 struct tls_fragment {
     uint8_t have;
     uint8_t bytes[7];
@@ -15,11 +16,11 @@ struct tls_fragment {
 _Static_assert(sizeof(struct tls_fragment) == 8, "eight bytes");
 
 enum tls_event {
-    TLS_EVENT_NONE,               /* nothing to do (an unfinished handshake fragment, warning user_canceled) */
-    TLS_EVENT_DATA,               /* application data: use opened->content */
-    TLS_EVENT_CLOSE_NOTIFY,       /* the peer has said that it sends no more */
-    TLS_EVENT_FATAL_ALERT,        /* the peer gave up; peer_alert says why; send nothing back */
-    TLS_EVENT_PEER_UPDATED,       /* the read key was updated */
+    TLS_EVENT_NONE,         /* nothing to do (an unfinished handshake fragment, warning user_canceled) */
+    TLS_EVENT_DATA,         /* application data: use opened->content */
+    TLS_EVENT_CLOSE_NOTIFY, /* the peer has said that it sends no more */
+    TLS_EVENT_FATAL_ALERT,  /* the peer gave up; peer_alert says why; send nothing back */
+    TLS_EVENT_PEER_UPDATED, /* the read key was updated */
     TLS_EVENT_PEER_UPDATED_REPLY, /* the same, and we owe a KeyUpdate(update_not_requested) */
     TLS_EVENT_ERROR,              /* `alert` must be sent and the connection closed */
 };
@@ -30,13 +31,14 @@ struct tls_post_result {
     uint8_t peer_alert;   /* TLS_EVENT_FATAL_ALERT: as received */
 };
 
-/* Interprets one opened record. Updates `read_dir` itself on KeyUpdate. Several handshake messages in one record
- * before a key change are refused (RFC 8446 §5.1: unexpected_message). */
-struct tls_post_result tls_post_record(struct tls_crypto *crypto, struct tls_direction *read_dir, enum tls_suite suite,
-                                       struct tls_fragment *fragment, const struct tls_opened *opened);
+/* Interprets one opened record. Updates `read_dir` itself on KeyUpdate. Several handshake messages in one
+ * record before a key change are refused (RFC 8446 §5.1: unexpected_message). */
+struct tls_post_result tls_post_record(struct tls_crypto *crypto, struct tls_direction *read_dir,
+                                       enum tls_suite suite, struct tls_fragment *fragment,
+                                       const struct tls_opened *opened);
 
-/* Seals a KeyUpdate with the current key at `out` (room for 5 + TLS_RECORD_OVERHEAD bytes), then moves write_dir to the next key.
- * Returns the record's bytes, 0 on failure. */
+/* Seals a KeyUpdate with the current key at `out` (room for 5 + TLS_RECORD_OVERHEAD bytes), then moves
+ * write_dir to the next key. Returns the record's bytes, 0 on failure. */
 size_t tls_post_key_update(struct tls_crypto *crypto, struct tls_direction *write_dir, enum tls_suite suite,
                            bool request_update, uint8_t *out);
 /* Seals one alert (level warning for close_notify, else fatal). Room for 2 + TLS_RECORD_OVERHEAD bytes. */

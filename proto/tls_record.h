@@ -17,10 +17,10 @@
 
 enum {
     TLS_RECORD_HEADER_BYTES = 5,
-    TLS_RECORD_PLAINTEXT_MAX = 1 << 14,           /* RFC 8446 §5.1 */
-    TLS_RECORD_CIPHERTEXT_MAX = (1 << 14) + 256,  /* RFC 8446 §5.2: length field of a protected record */
-    TLS_RECORD_OVERHEAD = 5 + 1 + 16,             /* header, inner content type, AEAD tag; no padding */
-    TLS_SECRET_BYTES = 32,                        /* both suites hash with SHA-256 */
+    TLS_RECORD_PLAINTEXT_MAX = 1 << 14,          /* RFC 8446 §5.1 */
+    TLS_RECORD_CIPHERTEXT_MAX = (1 << 14) + 256, /* RFC 8446 §5.2: length field of a protected record */
+    TLS_RECORD_OVERHEAD = 5 + 1 + 16,            /* header, inner content type, AEAD tag; no padding */
+    TLS_SECRET_BYTES = 32,                       /* both suites hash with SHA-256 */
 };
 
 enum tls_suite {
@@ -50,9 +50,10 @@ enum tls_alert {
     TLS_ALERT_NONE = 255, /* not on the wire: no alert */
 };
 
-/* One direction of one connection. Pointer-free and fixed-size: it travels in the transfer record as it is. */
+/* One direction of one connection. Pointer-free and fixed-size: it travels in the transfer record as it is.
+ */
 struct tls_direction {
-    uint32_t seq_low;  /* sequence number of the next record, split to keep 4-byte alignment */
+    uint32_t seq_low; /* sequence number of the next record, split to keep 4-byte alignment */
     uint32_t seq_high;
     uint8_t secret[TLS_SECRET_BYTES]; /* application_traffic_secret_N, needed for KeyUpdate */
     uint8_t key[32];                  /* AES-128 uses the first 16 */
@@ -69,41 +70,44 @@ void tls_crypto_destroy(struct tls_crypto *crypto);
 /* Installs a traffic secret: derives key and iv (labels "key", "iv") and sets the next sequence number.
  * False when the KDF fails or the suite is unknown. */
 bool tls_direction_init(struct tls_crypto *crypto, struct tls_direction *dir, enum tls_suite suite,
-                        const uint8_t secret[TLS_SECRET_BYTES], uint64_t next_seq) __attribute__((warn_unused_result));
-/* RFC 8446 §7.2: next generation ("traffic upd"), sequence number back to 0; the old secret is overwritten. */
+                        const uint8_t secret[TLS_SECRET_BYTES], uint64_t next_seq)
+    __attribute__((warn_unused_result));
+/* RFC 8446 §7.2: next generation ("traffic upd"), sequence number back to 0; the old secret is overwritten.
+ */
 bool tls_direction_update(struct tls_crypto *crypto, struct tls_direction *dir, enum tls_suite suite)
     __attribute__((warn_unused_result));
 void tls_direction_wipe(struct tls_direction *dir);
 uint64_t tls_direction_seq(const struct tls_direction *dir);
-/* True when the next record must be preceded by a KeyUpdate of ours (RFC 8446 §5.5: 2^24.5 records for AES-GCM;
- * the same bound is used for both suites). */
+/* True when the next record must be preceded by a KeyUpdate of ours (RFC 8446 §5.5: 2^24.5 records for
+ * AES-GCM; the same bound is used for both suites). */
 bool tls_direction_needs_update(const struct tls_direction *dir);
 
-/* Seals up to TLS_RECORD_PLAINTEXT_MAX bytes of `content` gathered from `parts` into one record at `out`, which must have room
- * for the sum of lengths + TLS_RECORD_OVERHEAD and must not overlap the parts. Returns the record's bytes, 0 on failure of
- * the AEAD or a length out of range. */
+/* Seals up to TLS_RECORD_PLAINTEXT_MAX bytes of `content` gathered from `parts` into one record at `out`,
+ * which must have room for the sum of lengths + TLS_RECORD_OVERHEAD and must not overlap the parts. Returns
+ * the record's bytes, 0 on failure of the AEAD or a length out of range. */
 struct tls_slice {
     const void *data;
     size_t len;
 };
 size_t tls_record_seal(struct tls_crypto *crypto, struct tls_direction *dir, enum tls_suite suite,
-                       enum tls_content_type type, const struct tls_slice *parts, size_t part_count, uint8_t *out);
+                       enum tls_content_type type, const struct tls_slice *parts, size_t part_count,
+                       uint8_t *out);
 
 /* One record opened in place. */
 struct tls_opened {
     size_t record_bytes;        /* PARSE_OK: bytes taken from the input */
     uint8_t *content;           /* PARSE_OK: plaintext without padding, inside the input buffer */
     size_t content_bytes;       /* may be 0 (RFC 8446 §5.4) */
-    enum tls_content_type type; /* inner type: application data, alert or handshake; an outer change_cipher_spec
-                                   or plaintext record is PARSE_BAD after the handshake */
+    enum tls_content_type type; /* inner type: application data, alert or handshake; an outer
+                                   change_cipher_spec or plaintext record is PARSE_BAD after the handshake */
     enum tls_alert alert;       /* PARSE_BAD: the alert that the RFC demands */
 };
 enum parse_result tls_record_open(struct tls_crypto *crypto, struct tls_direction *dir, enum tls_suite suite,
                                   uint8_t *data, size_t len, struct tls_opened *out)
     __attribute__((warn_unused_result));
 
-/* Looks at a record header without keys: PARSE_OK gives record_bytes (header and body) even when the body has not arrived;
- * PARSE_BAD gives `alert`. Used to hand OpenSSL whole records only. `max_body` is TLS_RECORD_CIPHERTEXT_MAX, or
- * TLS_RECORD_PLAINTEXT_MAX before encryption. */
+/* Looks at a record header without keys: PARSE_OK gives record_bytes (header and body) even when the body has
+ * not arrived; PARSE_BAD gives `alert`. Used to hand OpenSSL whole records only. `max_body` is
+ * TLS_RECORD_CIPHERTEXT_MAX, or TLS_RECORD_PLAINTEXT_MAX before encryption. */
 enum parse_result tls_record_peek(const uint8_t *data, size_t len, size_t max_body, struct tls_opened *out)
     __attribute__((warn_unused_result));

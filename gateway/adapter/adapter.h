@@ -1,7 +1,9 @@
-/* A client protocol: what an upgrade request may have, what a client's message means, how a publication looks on the wire.
+/* A client protocol: what an upgrade request may have, what a client's message means, how a publication looks
+ * on the wire.
  *
- * accept() runs on an acceptor's thread, message() on the connection's reactor, encode() on the publisher's thread; so adapters keep no state of
- * their own. Owner: adapters are static tables; what a callback is given lives for that call only.
+ * accept() runs on an acceptor's thread, message() on the connection's reactor, encode() on the publisher's
+ * thread; so adapters keep no state of their own. Owner: adapters are static tables; what a callback is given
+ * lives for that call only.
  */
 #pragma once
 
@@ -44,7 +46,8 @@ struct adapter_link;
 struct adapter_link_ops {
     /* Queues one message to this client (framed, sealed and sent by the reactor). */
     void (*send)(struct adapter_link *link, bool text, const void *payload, size_t payload_bytes);
-    /* Starts the closing handshake with a WebSocket close code; `text` is a static sentence. Nothing may be sent after it. */
+    /* Starts the closing handshake with a WebSocket close code; `text` is a static sentence. Nothing may be
+     * sent after it. */
     void (*close)(struct adapter_link *link, uint16_t code, const char *text);
 };
 struct adapter_link {
@@ -54,10 +57,12 @@ struct adapter_link {
 struct adapter {
     const char *name; /* label in metrics and logs */
     const char *path;
-    bool reads_messages;   /* false: data frames are refused by close code 1008 at their header, nothing is buffered */
+    bool reads_messages; /* false: data frames are refused by close code 1008 at their header, nothing is
+                            buffered */
     bool (*enabled)(const struct settings *settings);
     /* Fills *out; the request is a valid WebSocket upgrade for `path`. */
-    void (*accept)(const struct settings *settings, const struct http_request *request, struct adapter_admission *out);
+    void (*accept)(const struct settings *settings, const struct http_request *request,
+                   struct adapter_admission *out);
     /* One whole message, fragments joined, UTF-8 checked. NULL when reads_messages is false. */
     void (*message)(struct adapter_link *link, bool text, const uint8_t *payload, size_t payload_bytes);
     /* Bytes that encode() will write at most; 0 when this adapter delivers no publications. */

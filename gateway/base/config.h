@@ -1,9 +1,11 @@
 /* Configuration: one INI file (inih) and --section.key=value, both checked against one table.
  *
- * The table is the caller's: it gives each key its type, range, default, unit, help and place in the caller's struct, and makes the parser,
+ * The table is the caller's: it gives each key its type, range, default, unit, help and place in the caller's
+ * struct, and makes the parser,
  * --help, the sample file and the man page.
  *
- * Thread: main, before others start (and at reload). Owner: strings in the filled struct belong to the config until config_fini().
+ * Thread: main, before others start (and at reload). Owner: strings in the filled struct belong to the config
+ * until config_fini().
  */
 #pragma once
 
@@ -36,19 +38,23 @@ struct config_key {
 
 struct config;
 
-/* Starts with every default in `settings` (zeroed by the caller). NULL without memory. Aborts when a default does not parse: a bug in the table. */
+/* Starts with every default in `settings` (zeroed by the caller). NULL without memory. Aborts when a default
+ * does not parse: a bug in the table. */
 struct config *config_create(const struct config_key *keys, size_t key_count, void *settings);
 void config_destroy(struct config *config); /* wipes secrets, frees strings */
 
-/* Each returns false with one sentence in error: for files "pushgate.conf:12: limits.message_bytes: 70000000000 is out of range
- * (1 … 1073741824 bytes)", for arguments "--limits.message_bytes: …". An unknown key suggests the nearest known one. */
-bool config_read_file(struct config *config, const char *path, char *error, size_t error_size) __attribute__((warn_unused_result));
-bool config_read_text(struct config *config, const char *name, const char *text, size_t len, char *error, size_t error_size)
+/* Each returns false with one sentence in error: for files "pushgate.conf:12: limits.message_bytes:
+ * 70000000000 is out of range (1 … 1073741824 bytes)", for arguments "--limits.message_bytes: …". An unknown
+ * key suggests the nearest known one. */
+bool config_read_file(struct config *config, const char *path, char *error, size_t error_size)
     __attribute__((warn_unused_result));
+bool config_read_text(struct config *config, const char *name, const char *text, size_t len, char *error,
+                      size_t error_size) __attribute__((warn_unused_result));
 /* One "--section.key=value" (with the dashes). */
 bool config_read_argument(struct config *config, const char *argument, char *error, size_t error_size)
     __attribute__((warn_unused_result));
 
-/* For --help: keys by section with default and help, wrapped at 100 columns; and a commented sample file that parses. */
+/* For --help: keys by section with default and help, wrapped at 100 columns; and a commented sample file that
+ * parses. */
 void config_print_help(const struct config_key *keys, size_t key_count, FILE *out);
 void config_print_sample(const struct config_key *keys, size_t key_count, FILE *out);

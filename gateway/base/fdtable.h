@@ -1,6 +1,8 @@
-/* A descriptor table of one thread's own, so that RLIMIT_NOFILE counts per thread and look-ups share nothing (unshare(2), CLONE_FILES).
+/* A descriptor table of one thread's own, so that RLIMIT_NOFILE counts per thread and look-ups share nothing
+ * (unshare(2), CLONE_FILES).
  *
- * Thread: the one that gets the table. Owner: descriptors that are kept are copies of the process'; each table closes its own.
+ * Thread: the one that gets the table. Owner: descriptors that are kept are copies of the process'; each
+ * table closes its own.
  */
 #pragma once
 

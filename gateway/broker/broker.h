@@ -1,11 +1,13 @@
 /* The broker: which reactor has subscribers of which topic, and publishing to them.
  *
- * Registry and publishing belong to one thread (the publisher's), so the total order of a topic's messages is the order of its calls. Reactors tell it
- * about their subscribers with interest items in its mailbox; other threads publish with request items. Before it executes commands that it has just
- * read from a socket, the publisher's thread must call broker_drain_mail(): then whoever was told "subscribed" by a reactor that pushed its
- * interest first will be counted and reached.
+ * Registry and publishing belong to one thread (the publisher's), so the total order of a topic's messages is
+ * the order of its calls. Reactors tell it about their subscribers with interest items in its mailbox; other
+ * threads publish with request items. Before it executes commands that it has just read from a socket, the
+ * publisher's thread must call broker_drain_mail(): then whoever was told "subscribed" by a reactor that
+ * pushed its interest first will be counted and reached.
  *
- * Owner: the broker owns registry entries; items belong to the broker once pushed (interest: freed by it; request: handed back).
+ * Owner: the broker owns registry entries; items belong to the broker once pushed (interest: freed by it;
+ * request: handed back).
  */
 #pragma once
 
@@ -28,29 +30,30 @@ struct broker_interest {
     uint8_t topic_bytes;
     char topic[]; /* not NUL-terminated */
 };
-struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes, uint32_t hash, uint32_t subscribers,
-                                               uint32_t adapters);
+struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes,
+                                               uint32_t hash, uint32_t subscribers, uint32_t adapters);
 
-/* From the admin listener or the demo page: publish, then push the request back to `reply_to` with `queued` filled in. */
+/* From the admin listener or the demo page: publish, then push the request back to `reply_to` with `queued`
+ * filled in. */
 struct broker_request {
     struct broker_mail mail; /* first */
     struct mailbox *reply_to;
-    uint64_t token;  /* the asker's own */
-    int64_t queued;  /* answer: connections that it was queued to, or -1 when refused (too large, no memory) */
+    uint64_t token; /* the asker's own */
+    int64_t queued; /* answer: connections that it was queued to, or -1 when refused (too large, no memory) */
     uint8_t topic_bytes;
     size_t payload_bytes;
     char data[]; /* topic, payload */
 };
-struct broker_request *broker_request_create(struct mailbox *reply_to, uint64_t token, const char *topic, size_t topic_bytes,
-                                             const void *payload, size_t payload_bytes);
+struct broker_request *broker_request_create(struct mailbox *reply_to, uint64_t token, const char *topic,
+                                             size_t topic_bytes, const void *payload, size_t payload_bytes);
 
 struct broker;
 
 struct broker_config {
     uint16_t reactors;
-    struct mailbox **reactor_mail;  /* one per reactor, not owned */
-    uint64_t message_bytes;         /* largest payload; 0: no limit */
-    uint64_t inflight_bytes;        /* bound of broker_congested(); 0: none */
+    struct mailbox **reactor_mail; /* one per reactor, not owned */
+    uint64_t message_bytes;        /* largest payload; 0: no limit */
+    uint64_t inflight_bytes;       /* bound of broker_congested(); 0: none */
 };
 
 struct broker *broker_create(const struct broker_config *config); /* NULL without memory */
@@ -59,9 +62,11 @@ struct mailbox *broker_mailbox(struct broker *broker);
 
 /* Takes everything from the mailbox. Cheap when there is nothing. */
 void broker_drain_mail(struct broker *broker);
-/* Publishes; returns the number of connections that it was queued to, or -1 (too large: nothing was sent). Deliveries are held back per reactor until
- * broker_flush(), so that a pipelined batch is one push and one wake per reactor. topic_bytes 1 … TOPIC_BYTES_MAX. */
-int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload, size_t payload_bytes);
+/* Publishes; returns the number of connections that it was queued to, or -1 (too large: nothing was sent).
+ * Deliveries are held back per reactor until broker_flush(), so that a pipelined batch is one push and one
+ * wake per reactor. topic_bytes 1 … TOPIC_BYTES_MAX. */
+int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,
+                       size_t payload_bytes);
 void broker_flush(struct broker *broker);
 /* More than inflight_bytes published and not yet handed to the kernel: stop reading publishers. */
 bool broker_congested(const struct broker *broker);

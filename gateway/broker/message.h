@@ -1,7 +1,7 @@
 /* One published message: immutable, reference-counted, encoded once per adapter in use.
  *
- * Thread: made by the publisher's thread; read by any that holds a reference; freed by whoever drops the last.
- * Owner: references. One allocation holds the struct, its mailbox nodes, topic and frames.
+ * Thread: made by the publisher's thread; read by any that holds a reference; freed by whoever drops the
+ * last. Owner: references. One allocation holds the struct, its mailbox nodes, topic and frames.
  */
 #pragma once
 
@@ -12,7 +12,8 @@
 
 struct message;
 
-/* What lands in a reactor's mailbox: one per reactor that has subscribers; embedded in the message, which its reference keeps alive. */
+/* What lands in a reactor's mailbox: one per reactor that has subscribers; embedded in the message, which its
+ * reference keeps alive. */
 struct delivery {
     struct mailbox_node node; /* first */
     struct message *message;
@@ -26,21 +27,21 @@ struct message_frame {
 struct message {
     _Atomic uint32_t refs;
     uint32_t topic_hash;
-    uint32_t total_bytes;  /* of this allocation: what counts against limits.inflight_bytes */
+    uint32_t total_bytes; /* of this allocation: what counts against limits.inflight_bytes */
     uint8_t topic_bytes;
     bool text;
     uint16_t delivery_count;
-    uint64_t published_ns;              /* clock_monotonic_ns() when the publisher parsed it */
-    _Atomic uint64_t *inflight;         /* the broker's gauge, decreased when the message is freed */
+    uint64_t published_ns;      /* clock_monotonic_ns() when the publisher parsed it */
+    _Atomic uint64_t *inflight; /* the broker's gauge, decreased when the message is freed */
     struct message_frame frames[ADAPTER_COUNT];
-    uint8_t *data;                      /* topic, then frames; inside this allocation */
+    uint8_t *data; /* topic, then frames; inside this allocation */
     struct delivery deliveries[];
 };
 
-/* adapters: bit per adapter_id to encode for; deliveries: how many reactors will get one reference each (the initial count is max(1, deliveries)).
- * NULL without memory. */
-struct message *message_create(const struct publication *publication, uint32_t topic_hash, uint32_t adapters, uint16_t deliveries,
-                               _Atomic uint64_t *inflight);
+/* adapters: bit per adapter_id to encode for; deliveries: how many reactors will get one reference each (the
+ * initial count is max(1, deliveries)). NULL without memory. */
+struct message *message_create(const struct publication *publication, uint32_t topic_hash, uint32_t adapters,
+                               uint16_t deliveries, _Atomic uint64_t *inflight);
 static inline void message_ref(struct message *message)
 {
     atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
@@ -54,7 +55,8 @@ static inline const uint8_t *message_frame(const struct message *message, enum a
 {
     return message->data + message->frames[adapter].offset;
 }
-/* Hash of a topic name with the process' random key (SipHash or better; strangers choose names). Same on every thread. */
+/* Hash of a topic name with the process' random key (SipHash or better; strangers choose names). Same on
+ * every thread. */
 uint32_t topic_hash(const char *topic, size_t bytes);
 /* Once, before any thread. False when the kernel gives no randomness. */
 bool topic_hash_setup(void) __attribute__((warn_unused_result));

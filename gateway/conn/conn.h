@@ -1,10 +1,12 @@
-/* A connection in its reactor: the 64-byte slot, what it borrows while something is unfinished, and its states.
+/* A connection in its reactor: the 64-byte slot, what it borrows while something is unfinished, and its
+ * states.
  *
- * Thread: the reactor's. Owner: the pool (pool.h) owns slots; a slot owns its descriptor, its TLS state and its `extra`.
+ * Thread: the reactor's. Owner: the pool (pool.h) owns slots; a slot owns its descriptor, its TLS state and
+ * its `extra`.
  *
  * States:   OPEN ──close begins──► CLOSING ──close frame out, peer's heard──► (destroyed)
- *             │                       └──close frame out, peer's not to be heard──► LINGER ──EOF or deadline──► (destroyed)
- *             └──reset, EOF, TLS failure──► (destroyed)
+ *             │                       └──close frame out, peer's not to be heard──► LINGER ──EOF or
+ * deadline──► (destroyed) └──reset, EOF, TLS failure──► (destroyed)
  */
 #pragma once
 
@@ -24,15 +26,17 @@ enum conn_state {
     CONN_FREE,    /* slot is not in use, or waits to be freed after the batch of events */
     CONN_OPEN,    /* messages flow */
     CONN_CLOSING, /* our close frame is queued or sent; input is read for the peer's only */
-    CONN_LINGER,  /* write side is shut down; input is thrown away until EOF, so that no reset overtakes the close frame */
+    CONN_LINGER,  /* write side is shut down; input is thrown away until EOF, so that no reset overtakes the
+                     close frame */
 };
 
-/* Borrowed while a frame, record or message is incomplete or output waits; given back as soon as all of it is empty. */
+/* Borrowed while a frame, record or message is incomplete or output waits; given back as soon as all of it is
+ * empty. */
 struct conn_extra {
     struct outbox outbox;
-    struct buffer record;         /* beginning of a TLS record */
-    struct buffer frame;          /* beginning of a WebSocket frame (plaintext) */
-    struct buffer message;        /* fragments of a message so far */
+    struct buffer record;  /* beginning of a TLS record */
+    struct buffer frame;   /* beginning of a WebSocket frame (plaintext) */
+    struct buffer message; /* fragments of a message so far */
     struct ws_sequence sequence;
     struct tls_fragment fragment; /* beginning of a TLS handshake message */
     bool write_armed;             /* EPOLLOUT is asked for */
@@ -45,28 +49,28 @@ struct subscription {
 };
 
 struct conn {
-    struct wheel_entry timer;  /* one deadline: idle, ping or close */
+    struct wheel_entry timer; /* one deadline: idle, ping or close */
     int32_t fd;
-    uint32_t generation;       /* counts the slot's uses; epoll events carry it */
-    uint32_t last_heard;       /* tick of the last bytes from the peer */
-    struct conn_extra *extra;  /* NULL while nothing is unfinished */
+    uint32_t generation;      /* counts the slot's uses; epoll events carry it */
+    uint32_t last_heard;      /* tick of the last bytes from the peer */
+    struct conn_extra *extra; /* NULL while nothing is unfinished */
     union {
-        struct subscription one;    /* topic_count 1 */
-        struct subscription *many;  /* topic_count > 1 */
+        struct subscription one;   /* topic_count 1 */
+        struct subscription *many; /* topic_count > 1 */
     };
-    uint32_t tls;              /* slot in the pool's TLS slab, SLAB_NONE for ws */
+    uint32_t tls; /* slot in the pool's TLS slab, SLAB_NONE for ws */
     uint32_t ip_handle;
-    uint32_t next_ping;        /* tick; meaningful when pings are on */
-    uint8_t state;             /* enum conn_state */
-    uint8_t adapter;           /* enum adapter_id */
-    uint8_t reason;            /* enum close_reason, once closing */
+    uint32_t next_ping; /* tick; meaningful when pings are on */
+    uint8_t state;      /* enum conn_state */
+    uint8_t adapter;    /* enum adapter_id */
+    uint8_t reason;     /* enum close_reason, once closing */
     uint8_t topic_count;
     bool suite_chacha : 1;
-    bool peer_closed : 1;      /* its close frame was read */
-    bool deaf : 1;             /* its input can no longer be understood: do not wait for its close frame */
-    bool ready : 1;            /* in the pool's ready list: more input may wait in the socket */
-    bool dirty : 1;            /* in the pool's dirty list: output of this turn waits */
-    bool shut : 1;             /* close_notify and FIN are on their way */
+    bool peer_closed : 1; /* its close frame was read */
+    bool deaf : 1;        /* its input can no longer be understood: do not wait for its close frame */
+    bool ready : 1;       /* in the pool's ready list: more input may wait in the socket */
+    bool dirty : 1;       /* in the pool's dirty list: output of this turn waits */
+    bool shut : 1;        /* close_notify and FIN are on their way */
     uint8_t unused[3];
 };
 _Static_assert(sizeof(struct conn) == 64, "an idle ws connection is this slot and four bytes in its topic");

@@ -1,4 +1,5 @@
-/* How connections end: closing handshake (RFC 6455 §7), close_notify (RFC 8446 §6.1), FIN, and a deadline over all of it. */
+/* How connections end: closing handshake (RFC 6455 §7), close_notify (RFC 8446 §6.1), FIN, and a deadline
+ * over all of it. */
 #include "gateway/conn/pool.h"
 
 #include <string.h>
@@ -7,14 +8,16 @@
 static void seal_and_send_alert(struct pool *pool, struct conn *conn, enum tls_alert alert)
 {
     uint8_t record[2 + TLS_RECORD_OVERHEAD];
-    size_t bytes = tls_post_alert(pool->crypto, &pool_tls(pool, conn)->write, conn_suite(conn), alert, record);
+    size_t bytes =
+        tls_post_alert(pool->crypto, &pool_tls(pool, conn)->write, conn_suite(conn), alert, record);
     if (bytes)
         (void)conn_send_wire(pool, conn, record, bytes);
 }
 
 void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert)
 {
-    /* What is half sent cannot be completed by a dead connection, so the alert goes only where the stream is at a record's end. */
+    /* What is half sent cannot be completed by a dead connection, so the alert goes only where the stream is
+     * at a record's end. */
     if (alert != TLS_ALERT_NONE && !(conn->extra && conn->extra->outbox.wire) && !conn->shut)
         seal_and_send_alert(pool, conn, alert);
     if (conn->state != CONN_FREE)
@@ -64,7 +67,8 @@ static uint32_t drop_queued(struct pool *pool, struct conn *conn)
     return dropped;
 }
 
-void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code, const char *text)
+void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code,
+                const char *text)
 {
     if (conn->state != CONN_OPEN)
         return;
@@ -77,7 +81,8 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
     conn->state = CONN_CLOSING;
     conn->reason = (uint8_t)reason;
     /* After these the peer's bytes mean nothing to us any more. */
-    conn->deaf = reason == CLOSE_PROTOCOL || reason == CLOSE_BAD_UTF8 || reason == CLOSE_TOO_BIG || reason == CLOSE_POLICY;
+    conn->deaf = reason == CLOSE_PROTOCOL || reason == CLOSE_BAD_UTF8 || reason == CLOSE_TOO_BIG ||
+                 reason == CLOSE_POLICY;
     pool_leave(pool, conn);
     if (reason == CLOSE_SLOW)
         counter_add(&pool->stats->drops, drop_queued(pool, conn));

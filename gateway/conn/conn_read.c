@@ -1,4 +1,5 @@
-/* Input of a connection: records, then frames, then messages; what is incomplete is borrowed memory, bounded by the limits. */
+/* Input of a connection: records, then frames, then messages; what is incomplete is borrowed memory, bounded
+ * by the limits. */
 #include "gateway/base/assert.h"
 #include "gateway/conn/pool.h"
 
@@ -20,7 +21,8 @@ static void link_send(struct adapter_link *base, bool text, const void *payload,
         return;
     uint8_t header[WS_SERVER_HEADER_MAX];
     size_t header_bytes = ws_frame_header(header, text ? WS_TEXT : WS_BINARY, true, payload_bytes);
-    /* Small frames leave in one piece; of a large one the payload is not worth another copy's memory when the socket takes it. */
+    /* Small frames leave in one piece; of a large one the payload is not worth another copy's memory when the
+     * socket takes it. */
     uint8_t small[2048];
     if (header_bytes + payload_bytes <= sizeof small) {
         memcpy(small, header, header_bytes);
@@ -56,7 +58,7 @@ static void deliver(struct pool *pool, struct conn *conn, bool text, const uint8
 
 static void close_for_code(struct pool *pool, struct conn *conn, uint16_t code, const char *error)
 {
-    enum close_reason reason = code == WS_CLOSE_INVALID_PAYLOAD ? CLOSE_BAD_UTF8
+    enum close_reason reason = code == WS_CLOSE_INVALID_PAYLOAD   ? CLOSE_BAD_UTF8
                                : code == WS_CLOSE_MESSAGE_TOO_BIG ? CLOSE_TOO_BIG
                                                                   : CLOSE_PROTOCOL;
     conn_close(pool, conn, reason, code, error);
@@ -66,7 +68,8 @@ static void handle_control(struct pool *pool, struct conn *conn, const struct ws
 {
     if (frame->opcode == WS_PING && conn->state == CONN_OPEN) {
         uint8_t pong[2 + WS_CONTROL_PAYLOAD_MAX];
-        conn_send_own(pool, conn, pong, ws_frame_control(pong, WS_PONG, frame->payload, (size_t)frame->payload_bytes));
+        conn_send_own(pool, conn, pong,
+                      ws_frame_control(pong, WS_PONG, frame->payload, (size_t)frame->payload_bytes));
     } else if (frame->opcode == WS_CLOSE) {
         conn->peer_closed = true;
         if (conn->state == CONN_OPEN)
@@ -76,7 +79,8 @@ static void handle_control(struct pool *pool, struct conn *conn, const struct ws
     }
 }
 
-static void handle_data(struct pool *pool, struct conn *conn, const struct ws_frame *frame, uint8_t first_opcode)
+static void handle_data(struct pool *pool, struct conn *conn, const struct ws_frame *frame,
+                        uint8_t first_opcode)
 {
     if (conn->state != CONN_OPEN)
         return;
@@ -98,7 +102,8 @@ static void handle_data(struct pool *pool, struct conn *conn, const struct ws_fr
     buffer_fini(&whole);
 }
 
-/* One frame at `data`; returns its bytes, 0 when it is incomplete, SIZE_MAX when nothing more is to be read. */
+/* One frame at `data`; returns its bytes, 0 when it is incomplete, SIZE_MAX when nothing more is to be read.
+ */
 static size_t handle_frame(struct pool *pool, struct conn *conn, uint8_t *data, size_t len)
 {
     struct ws_sequence none = {0};
@@ -195,7 +200,8 @@ static void stream_input(struct pool *pool, struct conn *conn, uint8_t *data, si
 
 static void peer_ended(struct pool *pool, struct conn *conn, enum close_reason reason)
 {
-    /* Data that the peer had asked for may still wait, but it has ended without the closing handshake: there is nobody to send it to. */
+    /* Data that the peer had asked for may still wait, but it has ended without the closing handshake: there
+     * is nobody to send it to. */
     pool_destroy(pool, conn, reason);
 }
 
@@ -203,7 +209,8 @@ static void peer_ended(struct pool *pool, struct conn *conn, enum close_reason r
 static void answer_key_update(struct pool *pool, struct conn *conn)
 {
     uint8_t record[5 + TLS_RECORD_OVERHEAD];
-    size_t bytes = tls_post_key_update(pool->crypto, &pool_tls(pool, conn)->write, conn_suite(conn), false, record);
+    size_t bytes =
+        tls_post_key_update(pool->crypto, &pool_tls(pool, conn)->write, conn_suite(conn), false, record);
     if (!bytes)
         pool_destroy(pool, conn, CLOSE_INTERNAL);
     else if (!conn->shut)
@@ -263,8 +270,8 @@ static size_t handle_records(struct pool *pool, struct conn *conn, uint8_t *data
     size_t used = 0;
     while (used < len) {
         struct tls_opened opened;
-        enum parse_result result =
-            tls_record_open(pool->crypto, &pool_tls(pool, conn)->read, conn_suite(conn), data + used, len - used, &opened);
+        enum parse_result result = tls_record_open(pool->crypto, &pool_tls(pool, conn)->read,
+                                                   conn_suite(conn), data + used, len - used, &opened);
         if (result == PARSE_MORE)
             return used;
         if (result == PARSE_BAD) {
@@ -333,7 +340,8 @@ void conn_readable(struct pool *pool, struct conn *conn, bool hangup)
         socket_input(pool, conn, scratch, have);
     if (conn->state == CONN_FREE)
         return;
-    /* Edge-triggered: a short read has emptied the socket and later bytes raise a new event; a FIN that the event told of is behind what was read. */
+    /* Edge-triggered: a short read has emptied the socket and later bytes raise a new event; a FIN that the
+     * event told of is behind what was read. */
     if (n == POOL_READ_BYTES || (n > 0 && hangup))
         mark_ready(pool, conn);
     conn_give_back(conn);

@@ -1,4 +1,5 @@
-/* Output of a connection: directly when nothing waits, else through its outbox; over wss one record holds what fits. */
+/* Output of a connection: directly when nothing waits, else through its outbox; over wss one record holds
+ * what fits. */
 #include "gateway/base/assert.h"
 #include "gateway/conn/pool.h"
 #include "proto/http_request.h"
@@ -34,7 +35,8 @@ static void set_write_armed(struct pool *pool, struct conn *conn, bool armed)
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (armed ? EPOLLOUT : 0),
                                 .data.u64 = conn_event_data(pool, conn)};
     if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_MOD, conn->fd, &event) != 0)
-        return; /* the close deadline or the peer ends it; an fd of ours that is in epoll cannot fail otherwise */
+        return; /* the close deadline or the peer ends it; an fd of ours that is in epoll cannot fail
+                   otherwise */
     extra->write_armed = armed;
     if (armed)
         counter_add(&pool->stats->outbox_connections, 1);
@@ -52,7 +54,8 @@ static void unqueued(struct pool *pool, size_t bytes)
     counter_sub(&pool->stats->outbox_bytes, bytes);
 }
 
-/* Keys of ours that have sealed their share of records are replaced first (RFC 8446 §5.5). Bytes written at `out`, or SIZE_MAX. */
+/* Keys of ours that have sealed their share of records are replaced first (RFC 8446 §5.5). Bytes written at
+ * `out`, or SIZE_MAX. */
 static size_t key_update_if_due(struct pool *pool, struct conn *conn, uint8_t *out)
 {
     struct conn_tls *tls = pool_tls(pool, conn);
@@ -76,7 +79,8 @@ static size_t seal_parts(struct pool *pool, struct conn *conn, const struct iove
         while (part < count && room > 0) {
             size_t left = parts[part].iov_len - offset;
             size_t take = left < room ? left : room;
-            slices[n++] = (struct tls_slice){.data = (const uint8_t *)parts[part].iov_base + offset, .len = take};
+            slices[n++] =
+                (struct tls_slice){.data = (const uint8_t *)parts[part].iov_base + offset, .len = take};
             room -= take;
             offset += take;
             if (offset == parts[part].iov_len) {
@@ -84,8 +88,8 @@ static size_t seal_parts(struct pool *pool, struct conn *conn, const struct iove
                 offset = 0;
             }
         }
-        size_t sealed = tls_record_seal(pool->crypto, &tls->write, conn_suite(conn), TLS_CONTENT_APPLICATION_DATA, slices, n,
-                                        pool->seal_scratch + bytes);
+        size_t sealed = tls_record_seal(pool->crypto, &tls->write, conn_suite(conn),
+                                        TLS_CONTENT_APPLICATION_DATA, slices, n, pool->seal_scratch + bytes);
         if (!sealed)
             return 0;
         bytes += sealed;
@@ -155,10 +159,12 @@ static bool past_bound(const struct pool *pool, const struct conn_extra *extra, 
     return limit && extra->outbox.bytes + bytes > limit;
 }
 
-void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data,
+                        size_t bytes, bool begun)
 {
     struct conn_extra *extra = conn_borrow(conn);
-    if (extra && conn->dirty && past_bound(pool, extra, bytes)) { /* what waits may only be waiting for the end of the turn */
+    if (extra && conn->dirty &&
+        past_bound(pool, extra, bytes)) { /* what waits may only be waiting for the end of the turn */
         conn_flush(pool, conn);
         if (conn->state != CONN_OPEN)
             return;
@@ -192,7 +198,8 @@ void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size
         conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
         return;
     }
-    if (!extra || !outbox_push_copy(&extra->outbox, (const uint8_t *)frame + taken, bytes - taken, taken > 0)) {
+    if (!extra ||
+        !outbox_push_copy(&extra->outbox, (const uint8_t *)frame + taken, bytes - taken, taken > 0)) {
         pool_destroy(pool, conn, CLOSE_INTERNAL);
         return;
     }
@@ -207,7 +214,8 @@ static enum io_result flush_once(struct pool *pool, struct conn *conn)
     struct outbox *outbox = &conn->extra->outbox;
     struct iovec parts[GATHER_MAX];
     if (outbox->wire) {
-        parts[0] = (struct iovec){.iov_base = outbox->wire + outbox->wire_sent, .iov_len = outbox->wire_bytes - outbox->wire_sent};
+        parts[0] = (struct iovec){.iov_base = outbox->wire + outbox->wire_sent,
+                                  .iov_len = outbox->wire_bytes - outbox->wire_sent};
         ssize_t n = send_some(conn->fd, parts, 1);
         if (n > 0) {
             outbox_wire_sent(outbox, (size_t)n);

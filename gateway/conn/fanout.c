@@ -17,8 +17,9 @@ struct batch {
     struct {
         const uint8_t *data; /* NULL: not built yet */
         size_t bytes;
-    } wire[ADAPTER_COUNT]; /* all frames in order, per adapter */
-    uint8_t *flat[ADAPTER_COUNT]; /* memory of wire[] when there are several messages; BATCH_BYTES each, kept for reuse */
+    } wire[ADAPTER_COUNT];        /* all frames in order, per adapter */
+    uint8_t *flat[ADAPTER_COUNT]; /* memory of wire[] when there are several messages; BATCH_BYTES each, kept
+                                     for reuse */
 };
 
 void fanout_init(struct fanout *fanout, struct pool *pool)
@@ -105,7 +106,8 @@ void fanout_accept(struct fanout *fanout, struct mailbox_node *deliveries)
         struct mailbox_node *node = deliveries;
         deliveries = node->next; /* before the message can be freed: the node is inside it */
         struct message *message = delivery_message(node);
-        uint32_t index = topics_find(topics, message_topic(message), message->topic_bytes, message->topic_hash);
+        uint32_t index =
+            topics_find(topics, message_topic(message), message->topic_bytes, message->topic_hash);
         if (index == TOPIC_NONE) {
             message_unref(message); /* its last subscriber left while it was on its way */
             continue;
@@ -134,7 +136,8 @@ static size_t message_wire_bytes(const struct message *message)
     return most;
 }
 
-/* Starts the topic's next batch. False when there is nothing, or no memory (then it stays pending and is tried again). */
+/* Starts the topic's next batch. False when there is nothing, or no memory (then it stays pending and is
+ * tried again). */
 static bool batch_begin(struct fanout *fanout, struct topic *topic)
 {
     if (!topic->pending_head)
@@ -157,7 +160,8 @@ static bool batch_begin(struct fanout *fanout, struct topic *topic)
     return true;
 }
 
-/* All frames of the batch for one adapter, in one piece; bytes 0 when none of them is for it. False without memory. */
+/* All frames of the batch for one adapter, in one piece; bytes 0 when none of them is for it. False without
+ * memory. */
 static bool batch_wire(struct batch *batch, enum adapter_id adapter)
 {
     if (batch->count == 1) {
@@ -194,7 +198,8 @@ static void queue_rest(struct pool *pool, struct conn *conn, const struct batch 
             taken -= bytes;
             continue;
         }
-        conn_queue_message(pool, conn, message, message_frame(message, conn->adapter) + taken, bytes - taken, taken > 0);
+        conn_queue_message(pool, conn, message, message_frame(message, conn->adapter) + taken, bytes - taken,
+                           taken > 0);
         taken = 0;
     }
 }
@@ -257,7 +262,8 @@ uint32_t fanout_slice(struct fanout *fanout, uint32_t budget)
         while (topic->batch && topic->cursor > 0 && served < budget) {
             const uint32_t *subscribers = topic_subscribers(topic);
             prefetch(pool, topic, subscribers);
-            /* Serving may end connections and so shorten the array: the cursor is moved first, and by whoever shortens it. */
+            /* Serving may end connections and so shorten the array: the cursor is moved first, and by whoever
+             * shortens it. */
             serve(pool, pool_conn(pool, subscribers[--topic->cursor]), topic->batch);
             served++;
         }

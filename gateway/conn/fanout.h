@@ -1,9 +1,12 @@
-/* From a reactor's mailbox to its subscribers: what a topic has waiting becomes one batch, a batch is served in slices, topics take turns.
+/* From a reactor's mailbox to its subscribers: what a topic has waiting becomes one batch, a batch is served
+ * in slices, topics take turns.
  *
- * A batch is at most one TLS record's worth of frames (or one larger message): a connection gets it in one system call, and over wss in one record.
- * A connection of several topics collects what one turn has for it in its outbox, which is flushed once at the end of the turn.
+ * A batch is at most one TLS record's worth of frames (or one larger message): a connection gets it in one
+ * system call, and over wss in one record. A connection of several topics collects what one turn has for it
+ * in its outbox, which is flushed once at the end of the turn.
  *
- * Thread: the reactor's. Owner: embedded in the reactor; holds one reference of every message that waits (the delivery's).
+ * Thread: the reactor's. Owner: embedded in the reactor; holds one reference of every message that waits (the
+ * delivery's).
  */
 #pragma once
 
@@ -11,8 +14,8 @@
 
 struct fanout {
     struct pool *pool;
-    struct list run;      /* topics that have something to send, in turn */
-    struct list spare;    /* batches for reuse */
+    struct list run;   /* topics that have something to send, in turn */
+    struct list spare; /* batches for reuse */
     uint32_t spare_count;
 };
 

@@ -19,8 +19,8 @@ static void item_release(struct outbox_item *item, const uint8_t *allocation)
         free((void *)(uintptr_t)allocation);
 }
 
-/* The `data` of an own item moves as it is sent, its end stays: its full size stands behind the end, so that the beginning, which must
- * be freed, is found again. */
+/* The `data` of an own item moves as it is sent, its end stays: its full size stands behind the end, so that
+ * the beginning, which must be freed, is found again. */
 enum { COPY_TRAILER = sizeof(uint32_t) };
 
 static const uint8_t *copy_allocation(const struct outbox_item *item)
@@ -51,7 +51,8 @@ static bool grow(struct outbox *outbox)
     return true;
 }
 
-static void push(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+static void push(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes,
+                 bool begun)
 {
     outbox->count++;
     *item_at(outbox, outbox->count - 1) =
@@ -59,7 +60,8 @@ static void push(struct outbox *outbox, struct message *message, const uint8_t *
     outbox->bytes += bytes;
 }
 
-bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes,
+                         bool begun)
 {
     PG_ASSERT(bytes > 0 && bytes <= UINT32_MAX);
     if (!grow(outbox))

@@ -1,7 +1,8 @@
-/* What a connection could not send yet: references to shared frames and a few bytes of its own, in order, with an exact byte count.
+/* What a connection could not send yet: references to shared frames and a few bytes of its own, in order,
+ * with an exact byte count.
  *
- * Thread: the connection's reactor. Owner: embedded in conn_extra; all zero is empty and holds no memory. Each queued message holds
- * one reference.
+ * Thread: the connection's reactor. Owner: embedded in conn_extra; all zero is empty and holds no memory.
+ * Each queued message holds one reference.
  */
 #pragma once
 
@@ -32,12 +33,15 @@ static inline bool outbox_empty(const struct outbox *outbox)
     return outbox->bytes == 0;
 }
 
-/* Each returns false without memory, leaving the outbox as it was. `begun`: earlier bytes of this frame have left already. */
-bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes, bool begun)
+/* Each returns false without memory, leaving the outbox as it was. `begun`: earlier bytes of this frame have
+ * left already. */
+bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes,
+                         bool begun) __attribute__((warn_unused_result));
+bool outbox_push_copy(struct outbox *outbox, const void *data, size_t bytes, bool begun)
     __attribute__((warn_unused_result));
-bool outbox_push_copy(struct outbox *outbox, const void *data, size_t bytes, bool begun) __attribute__((warn_unused_result));
 /* Keeps sealed bytes, behind those that are kept already. */
-bool outbox_push_wire(struct outbox *outbox, const uint8_t *sealed, size_t bytes) __attribute__((warn_unused_result));
+bool outbox_push_wire(struct outbox *outbox, const uint8_t *sealed, size_t bytes)
+    __attribute__((warn_unused_result));
 void outbox_wire_sent(struct outbox *outbox, size_t bytes);
 
 /* Fills up to `max` vectors with what comes first, at most `max_bytes` in all; returns how many. */

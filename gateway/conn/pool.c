@@ -39,6 +39,7 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         .ip_limit = config->ip_limit,
         .reactor = config->reactor,
         .epoll_fd = -1,
+        .freed_head = SLAB_NONE,
         .now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS),
         .idle_ticks = ticks_of(settings->idle.timeout),
         .ping_ticks = ticks_of(settings->idle.ping_interval),
@@ -55,7 +56,8 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
     pool->crypto = tls_crypto_create();
     pool->ws_reader = ws_reader_create(WS_ROLE_SERVER);
     pool->read_scratch = malloc(TLS_RECORD_HEADER_BYTES + TLS_RECORD_CIPHERTEXT_MAX + POOL_READ_BYTES);
-    pool->seal_scratch = malloc((size_t)POOL_RECORDS_PER_SEND * (TLS_RECORD_PLAINTEXT_MAX + TLS_RECORD_OVERHEAD));
+    pool->seal_scratch =
+        malloc((size_t)POOL_RECORDS_PER_SEND * (TLS_RECORD_PLAINTEXT_MAX + TLS_RECORD_OVERHEAD));
     return pool->crypto && pool->ws_reader && pool->read_scratch && pool->seal_scratch;
 }
 
@@ -78,7 +80,6 @@ void pool_fini(struct pool *pool)
     free(pool->seal_scratch);
     free(pool->ready.items);
     free(pool->dirty.items);
-    free(pool->freed.items);
 }
 
 struct conn *pool_event_conn(const struct pool *pool, uint64_t data)
@@ -114,8 +115,8 @@ struct conn_extra *conn_borrow(struct conn *conn)
 void conn_give_back(struct conn *conn)
 {
     struct conn_extra *extra = conn->extra;
-    if (!extra || !outbox_empty(&extra->outbox) || extra->record.len || extra->frame.len || extra->message.len ||
-        extra->sequence.message_opcode || extra->fragment.have || extra->write_armed)
+    if (!extra || !outbox_empty(&extra->outbox) || extra->record.len || extra->frame.len ||
+        extra->message.len || extra->sequence.message_opcode || extra->fragment.have || extra->write_armed)
         return;
     outbox_fini(&extra->outbox);
     buffer_fini(&extra->record);
@@ -125,7 +126,9 @@ void conn_give_back(struct conn *conn)
     conn->extra = NULL;
 }
 
-/* Subscriptions ---------------------------------------------------------------------------------------------------------- */
+/* Subscriptions
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static struct subscription *subscriptions(struct conn *conn)
 {
@@ -172,7 +175,8 @@ static bool join_topics(struct pool *pool, struct conn *conn, const struct trans
         if (topic == TOPIC_NONE)
             break;
         own[joined].topic = topic;
-        if (!topics_subscribe(&pool->topics, topic, pool_index(pool, conn), conn->adapter, &own[joined].position)) {
+        if (!topics_subscribe(&pool->topics, topic, pool_index(pool, conn), conn->adapter,
+                              &own[joined].position)) {
             topics_collect(&pool->topics, topic);
             break;
         }
@@ -197,8 +201,9 @@ void pool_tell_broker(struct pool *pool)
     for (uint32_t index; (index = topics_next_dirty(&pool->topics)) != TOPIC_NONE;) {
         struct topic *topic = topics_at(&pool->topics, index);
         if (topic->reported != topic->count) {
-            struct broker_interest *interest = broker_interest_create(pool->reactor, topic->name, topic->name_bytes, topic->hash,
-                                                                      topic->count, topic->adapter_subscribers_mask);
+            struct broker_interest *interest =
+                broker_interest_create(pool->reactor, topic->name, topic->name_bytes, topic->hash,
+                                       topic->count, topic->adapter_subscribers_mask);
             PG_ASSERT(interest); /* without it subscribers would miss messages silently: better to stop */
             topic->reported = topic->count;
             mailbox_push(pool->broker_mail, &interest->mail.node);
@@ -208,7 +213,9 @@ void pool_tell_broker(struct pool *pool)
     counter_set(&pool->stats->topics, pool->topics.used);
 }
 
-/* Deadlines -------------------------------------------------------------------------------------------------------------- */
+/* Deadlines
+ * --------------------------------------------------------------------------------------------------------------
+ */
 
 static uint32_t round_up(uint32_t tick, uint32_t grain)
 {
@@ -243,7 +250,8 @@ static void send_ping(struct pool *pool, struct conn *conn)
     size_t bytes = ws_frame_control(frame, WS_PING, NULL, 0);
     counter_add(&pool->stats->pings, 1);
     conn->next_ping = round_up(pool->now + (uint32_t)pool->ping_ticks, pool->ping_grain);
-    if (!conn->extra || outbox_empty(&conn->extra->outbox)) /* behind queued messages a ping would say nothing new */
+    if (!conn->extra ||
+        outbox_empty(&conn->extra->outbox)) /* behind queued messages a ping would say nothing new */
         conn_send_own(pool, conn, frame, bytes);
 }
 
@@ -268,13 +276,16 @@ static void deadline(void *context, uint32_t index)
 
 void pool_advance(struct pool *pool)
 {
-    (void)wheel_advance(&pool->wheel, pool->now, ADVANCE_BUDGET, deadline, pool); /* what is left fires next turn */
+    (void)wheel_advance(&pool->wheel, pool->now, ADVANCE_BUDGET, deadline,
+                        pool); /* what is left fires next turn */
     counter_set(&pool->stats->wheel_entries, pool->wheel.armed);
 }
 
-/* Open and destroy ------------------------------------------------------------------------------------------------------- */
+/* Open and destroy
+ * ------------------------------------------------------------------------------------------------------- */
 
-/* A million connections that came at once must not all be pinged at once: the first ping falls somewhere in the second half of an interval. */
+/* A million connections that came at once must not all be pinged at once: the first ping falls somewhere in
+ * the second half of an interval. */
 static uint32_t first_ping(const struct pool *pool, uint32_t index)
 {
     uint32_t half = (uint32_t)pool->ping_ticks / 2;
@@ -304,7 +315,8 @@ struct conn *pool_open(struct pool *pool, const struct transfer_item *item)
         *pool_tls(pool, conn) = (struct conn_tls){.write = record->write, .read = record->read};
         conn->suite_chacha = record->suite == TLS_SUITE_CHACHA20_POLY1305_SHA256;
     }
-    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.u64 = conn_event_data(pool, conn)};
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
+                                .data.u64 = conn_event_data(pool, conn)};
     if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) != 0)
         goto no_epoll;
     if (!join_topics(pool, conn, item))
@@ -359,17 +371,22 @@ void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason
         slab_free(&pool->tls, conn->tls);
     }
     close(conn->fd); /* also leaves epoll: no other descriptor refers to the file */
-    log_event(LOG_DEBUG, "close", "reason=%s reactor=%u conn=%u", close_reason_label(reason), pool->reactor, pool_index(pool, conn));
+    log_event(LOG_DEBUG, "close", "reason=%s reactor=%u conn=%u", close_reason_label(reason), pool->reactor,
+              pool_index(pool, conn));
     ip_limit_release(pool->ip_limit, conn->ip_handle);
     atomic_fetch_sub_explicit(&pool->port->load, 1, memory_order_relaxed);
     conn->state = CONN_FREE;
-    /* The slot waits until the batch of events is done; without memory for the list it is lost to reuse, not to safety. */
-    (void)index_list_push(&pool->freed, pool_index(pool, conn));
+    /* The slot waits until the batch of events is done, in a list through a field that the dead need no more.
+     */
+    conn->next_ping = pool->freed_head;
+    pool->freed_head = pool_index(pool, conn);
 }
 
 void pool_free_closed(struct pool *pool)
 {
-    for (uint32_t i = 0; i < pool->freed.count; i++)
-        slab_free(&pool->conns, pool->freed.items[i]);
-    pool->freed.count = 0;
+    while (pool->freed_head != SLAB_NONE) {
+        uint32_t index = pool->freed_head;
+        pool->freed_head = pool_conn(pool, index)->next_ping;
+        slab_free(&pool->conns, index);
+    }
 }

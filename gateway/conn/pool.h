@@ -1,6 +1,7 @@
 /* All connections of one reactor and what they share: slabs, wheel, topics, cryptography, scratch memory.
  *
- * Thread: the reactor's. Owner: embedded in the reactor; main only creates and destroys it while no thread runs.
+ * Thread: the reactor's. Owner: embedded in the reactor; main only creates and destroys it while no thread
+ * runs.
  */
 #pragma once
 
@@ -27,20 +28,22 @@ struct pool {
     struct reactor_port *port;
     struct ip_limit *ip_limit;
     struct mailbox *broker_mail; /* set before the reactor's thread starts */
-    uint16_t reactor; /* number, for interest items */
+    uint16_t reactor;            /* number, for interest items */
     int epoll_fd;
-    uint32_t now;     /* tick, read once a turn */
-    uint32_t next_generation; /* of the next connection: no two uses of a slot share one for 2^32 connections */
+    uint32_t now; /* tick, read once a turn */
+    uint32_t
+        next_generation; /* of the next connection: no two uses of a slot share one for 2^32 connections */
     struct slab conns, tls;
     struct wheel wheel;
     struct topics topics;
     struct tls_crypto *crypto;
     struct ws_reader *ws_reader;
-    struct index_list ready, dirty, freed;
+    struct index_list ready, dirty;
+    uint32_t freed_head; /* slots to free after the batch of events */
     uint64_t idle_ticks, ping_ticks, close_ticks;
     uint32_t idle_grain, ping_grain; /* deadlines are rounded up to these, so that they share ticks */
-    uint8_t *read_scratch;  /* one partial record and POOL_READ_BYTES */
-    uint8_t *seal_scratch;  /* POOL_RECORDS_PER_SEND records */
+    uint8_t *read_scratch;           /* one partial record and POOL_READ_BYTES */
+    uint8_t *seal_scratch;           /* POOL_RECORDS_PER_SEND records */
 };
 
 struct pool_config {
@@ -84,12 +87,13 @@ struct conn *pool_event_conn(const struct pool *pool, uint64_t data);
 
 bool index_list_push(struct index_list *list, uint32_t index) __attribute__((warn_unused_result));
 
-/* Takes one transferred connection: slot, epoll, topics, timer. It does not answer the upgrade yet (conn_greet). NULL when that failed: the
- * descriptor is closed. */
+/* Takes one transferred connection: slot, epoll, topics, timer. It does not answer the upgrade yet
+ * (conn_greet). NULL when that failed: the descriptor is closed. */
 struct conn *pool_open(struct pool *pool, const struct transfer_item *item);
 /* Tells the broker every topic count that has changed. */
 void pool_tell_broker(struct pool *pool);
-/* Ends a connection at once: leaves topics and wheel, closes the descriptor, counts the reason. The slot is freed by pool_free_closed(). */
+/* Ends a connection at once: leaves topics and wheel, closes the descriptor, counts the reason. The slot is
+ * freed by pool_free_closed(). */
 void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason);
 /* Leaves all topics: the first step of every close. */
 void pool_leave(struct pool *pool, struct conn *conn);
@@ -103,21 +107,28 @@ struct conn_extra *conn_borrow(struct conn *conn);
 /* Gives the extra back when all of it is empty. */
 void conn_give_back(struct conn *conn);
 
-/* conn_read.c ---------------------------------------------------------------------------------------------------------- */
+/* conn_read.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-/* Reads what the socket has, up to one scratch buffer; more puts the connection on the ready list. `hangup`: the peer has ended its
- * sending side, so read until there is an end. */
+/* Reads what the socket has, up to one scratch buffer; more puts the connection on the ready list. `hangup`:
+ * the peer has ended its sending side, so read until there is an end. */
 void conn_readable(struct pool *pool, struct conn *conn, bool hangup);
 /* Bytes that came along with the transfer. */
 void conn_input_early(struct pool *pool, struct conn *conn, const struct transfer_item *item);
 
-/* conn_write.c --------------------------------------------------------------------------------------------------------- */
+/* conn_write.c
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
-/* Sends plaintext frames directly when nothing is queued. Returns how many bytes it has taken (sent, sealed, or kept as the rest of a record): the caller
- * queues the rest. May destroy the connection (returns `bytes`). */
+/* Sends plaintext frames directly when nothing is queued. Returns how many bytes it has taken (sent, sealed,
+ * or kept as the rest of a record): the caller queues the rest. May destroy the connection (returns `bytes`).
+ */
 size_t conn_send_direct(struct pool *pool, struct conn *conn, const uint8_t *data, size_t bytes);
-/* Queues a message's frame from `data`; past limits.outbox_bytes the connection is closed as slow. `begun`: see outbox.h. */
-void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data, size_t bytes, bool begun);
+/* Queues a message's frame from `data`; past limits.outbox_bytes the connection is closed as slow. `begun`:
+ * see outbox.h. */
+void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data,
+                        size_t bytes, bool begun);
 /* Queues a frame of the connection's own (pong, close, echo); same bound. */
 void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size_t bytes);
 /* Sends what is queued; asks for EPOLLOUT when the kernel takes no more. */
@@ -129,10 +140,14 @@ void conn_mark_dirty(struct pool *pool, struct conn *conn);
 /* Puts bytes that are ready for the wire (sealed records) out or into the outbox. False: destroyed. */
 bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, size_t bytes);
 
-/* conn_close.c --------------------------------------------------------------------------------------------------------- */
+/* conn_close.c
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
-/* Begins the closing handshake with the reason's code, or `code` when it is not 0. Queued messages go first, except for slow consumers. */
-void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code, const char *text);
+/* Begins the closing handshake with the reason's code, or `code` when it is not 0. Queued messages go first,
+ * except for slow consumers. */
+void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code,
+                const char *text);
 /* Called when output has run empty: goes on with a close that waits for it. */
 void conn_close_continue(struct pool *pool, struct conn *conn);
 /* Ends a wss connection over a TLS failure, telling the peer with an alert if it can be sent at once. */

@@ -1,4 +1,5 @@
-/* What each thread counts, for /metrics: one struct per thread, written by its owner only (counters.h), read by the admin thread.
+/* What each thread counts, for /metrics: one struct per thread, written by its owner only (counters.h), read
+ * by the admin thread.
  *
  * Here and not with the threads because the admin thread must not include its siblings.
  */
@@ -12,20 +13,20 @@
 enum transport { TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_COUNT };
 
 /* Why an accepted connection never became a WebSocket. */
-#define HANDSHAKE_FAILURES(X)                                                                                           \
-    X(HANDSHAKE_TIMEOUT, "timeout")                                                                                     \
-    X(HANDSHAKE_PEER_GONE, "peer_gone")                                                                                 \
-    X(HANDSHAKE_TLS, "tls")                                                                                             \
-    X(HANDSHAKE_TLS_VERSION, "tls_version")                                                                             \
-    X(HANDSHAKE_HTTP_BAD, "http_bad_request")                                                                           \
-    X(HANDSHAKE_HTTP_ORIGIN, "origin")                                                                                  \
-    X(HANDSHAKE_HTTP_NOT_FOUND, "not_found")                                                                            \
-    X(HANDSHAKE_HTTP_METHOD, "method")                                                                                  \
-    X(HANDSHAKE_HTTP_UPGRADE, "upgrade_required")                                                                       \
-    X(HANDSHAKE_HTTP_TOO_LARGE, "header_too_large")                                                                     \
-    X(HANDSHAKE_FULL, "full")                                                                                           \
-    X(HANDSHAKE_PER_IP, "per_ip_limit")                                                                                 \
-    X(HANDSHAKE_TRANSFER, "transfer")                                                                                   \
+#define HANDSHAKE_FAILURES(X)                                                                                \
+    X(HANDSHAKE_TIMEOUT, "timeout")                                                                          \
+    X(HANDSHAKE_PEER_GONE, "peer_gone")                                                                      \
+    X(HANDSHAKE_TLS, "tls")                                                                                  \
+    X(HANDSHAKE_TLS_VERSION, "tls_version")                                                                  \
+    X(HANDSHAKE_HTTP_BAD, "http_bad_request")                                                                \
+    X(HANDSHAKE_HTTP_ORIGIN, "origin")                                                                       \
+    X(HANDSHAKE_HTTP_NOT_FOUND, "not_found")                                                                 \
+    X(HANDSHAKE_HTTP_METHOD, "method")                                                                       \
+    X(HANDSHAKE_HTTP_UPGRADE, "upgrade_required")                                                            \
+    X(HANDSHAKE_HTTP_TOO_LARGE, "header_too_large")                                                          \
+    X(HANDSHAKE_FULL, "full")                                                                                \
+    X(HANDSHAKE_PER_IP, "per_ip_limit")                                                                      \
+    X(HANDSHAKE_TRANSFER, "transfer")                                                                        \
     X(HANDSHAKE_INTERNAL, "internal")
 
 enum handshake_failure {
@@ -38,30 +39,30 @@ const char *handshake_failure_label(enum handshake_failure failure);
 
 struct acceptor_stats {
     counter accepted[TRANSPORT_COUNT];
-    counter accept_errors;                /* accept4 failed other than EAGAIN */
-    counter tls_handshakes, tls_resumed;  /* completed */
+    counter accept_errors;               /* accept4 failed other than EAGAIN */
+    counter tls_handshakes, tls_resumed; /* completed */
     counter failures[HANDSHAKE_FAILURE_COUNT];
-    counter http_responses;               /* answered without upgrade: demo page and errors */
+    counter http_responses; /* answered without upgrade: demo page and errors */
     counter transferred;
-    counter handshaking;                  /* gauge */
-    counter wakes;                        /* returns of epoll_wait */
+    counter handshaking; /* gauge */
+    counter wakes;       /* returns of epoll_wait */
 };
 
 struct reactor_stats {
     counter connections[ADAPTER_COUNT][TRANSPORT_COUNT]; /* gauge */
     counter opened;
     counter closes[CLOSE_REASON_COUNT];
-    counter deliveries;         /* frames of publications handed to the kernel or an outbox */
+    counter deliveries; /* frames of publications handed to the kernel or an outbox */
     counter delivered_bytes;
-    counter drops;              /* publications that a connection missed because it was closed as slow */
+    counter drops; /* publications that a connection missed because it was closed as slow */
     counter frames_in, bytes_in;
     counter pings;
-    counter outbox_bytes;       /* gauge */
-    counter outbox_connections; /* gauge */
-    counter topics;             /* gauge */
-    counter wheel_entries;      /* gauge */
-    counter wakes;              /* returns of epoll_wait */
-    struct histogram loop_latency; /* of one turn of the loop, without waiting */
+    counter outbox_bytes;              /* gauge */
+    counter outbox_connections;        /* gauge */
+    counter topics;                    /* gauge */
+    counter wheel_entries;             /* gauge */
+    counter wakes;                     /* returns of epoll_wait */
+    struct histogram loop_latency;     /* of one turn of the loop, without waiting */
     struct histogram delivery_latency; /* from the publisher's parse to the last subscriber of a batch */
 };
 

@@ -88,7 +88,8 @@ uint32_t topics_intern(struct topics *topics, const char *name, size_t bytes, ui
     uint32_t index = topics_find(topics, name, bytes, hash);
     if (index != TOPIC_NONE)
         return index;
-    if ((topics->used + 1) * 4ull > (topics->cell_mask + 1) * 3ull && !cells_resize(topics, (topics->cell_mask + 1) * 2))
+    if ((topics->used + 1) * 4ull > (topics->cell_mask + 1) * 3ull &&
+        !cells_resize(topics, (topics->cell_mask + 1) * 2))
         return TOPIC_NONE;
     char *copy = malloc(bytes);
     if (!copy)
@@ -135,7 +136,8 @@ static bool subscribers_grow(struct topic *topic)
     return true;
 }
 
-bool topics_subscribe(struct topics *topics, uint32_t index, uint32_t conn, enum adapter_id adapter, uint32_t *position)
+bool topics_subscribe(struct topics *topics, uint32_t index, uint32_t conn, enum adapter_id adapter,
+                      uint32_t *position)
 {
     struct topic *topic = topics_at(topics, index);
     if (!subscribers_grow(topic))
@@ -159,7 +161,8 @@ static void subscribers_shrink(struct topic *topic)
     topic->cap = cap;
 }
 
-void topics_unsubscribe(struct topics *topics, uint32_t index, uint32_t position, topics_moved_fn *moved, void *context)
+void topics_unsubscribe(struct topics *topics, uint32_t index, uint32_t position, topics_moved_fn *moved,
+                        void *context)
 {
     struct topic *topic = topics_at(topics, index);
     uint32_t *subscribers = topic_subscribers(topic);

@@ -1,7 +1,8 @@
 /* A reactor's own topics: who subscribes here, and messages that wait for their fan-out.
  *
- * A topic's subscribers are connection slots in one dense array, so a fan-out walks memory in order. While a fan-out is under way,
- * [0, cursor) is still to be served, from the end down; subscribers that leave or join never make another miss a message or see it twice.
+ * A topic's subscribers are connection slots in one dense array, so a fan-out walks memory in order. While a
+ * fan-out is under way, [0, cursor) is still to be served, from the end down; subscribers that leave or join
+ * never make another miss a message or see it twice.
  *
  * Thread: the reactor's. Owner: the table owns topics; queued deliveries hold their message's reference.
  */
@@ -19,21 +20,21 @@
 
 struct topic {
     uint32_t hash;
-    uint32_t count, cap;          /* subscribers; cap ≤ 2: they stand in `few` */
+    uint32_t count, cap; /* subscribers; cap ≤ 2: they stand in `few` */
     union {
         uint32_t few[2];
         uint32_t *many;
     };
-    uint32_t reported;            /* the count that the broker knows; UINT32_MAX: never told */
-    uint32_t dirty_next;          /* list of topics whose count changed, index + 1; 0: end; see `dirty` */
-    uint32_t cursor;              /* of the fan-out under way */
+    uint32_t reported;   /* the count that the broker knows; UINT32_MAX: never told */
+    uint32_t dirty_next; /* list of topics whose count changed, index + 1; 0: end; see `dirty` */
+    uint32_t cursor;     /* of the fan-out under way */
     uint16_t adapter_subscribers_mask; /* adapters that ever subscribed */
     uint8_t name_bytes;
     bool dirty, queued;
-    struct batch *batch;          /* the fan-out under way, or NULL */
+    struct batch *batch;                              /* the fan-out under way, or NULL */
     struct mailbox_node *pending_head, *pending_tail; /* deliveries that wait, oldest first */
-    struct list run;              /* link in the reactor's run queue while `queued` */
-    char *name;                   /* not NUL-terminated */
+    struct list run;                                  /* link in the reactor's run queue while `queued` */
+    char *name;                                       /* not NUL-terminated */
 };
 
 struct topic_cell {
@@ -68,17 +69,20 @@ static inline uint32_t *topic_subscribers(struct topic *topic)
 
 uint32_t topics_find(const struct topics *topics, const char *name, size_t bytes, uint32_t hash);
 /* Finds or makes; TOPIC_NONE without memory. */
-uint32_t topics_intern(struct topics *topics, const char *name, size_t bytes, uint32_t hash) __attribute__((warn_unused_result));
-/* Adds a subscriber (a connection's slot); its position goes to *position. False without memory. */
-bool topics_subscribe(struct topics *topics, uint32_t index, uint32_t conn, enum adapter_id adapter, uint32_t *position)
+uint32_t topics_intern(struct topics *topics, const char *name, size_t bytes, uint32_t hash)
     __attribute__((warn_unused_result));
+/* Adds a subscriber (a connection's slot); its position goes to *position. False without memory. */
+bool topics_subscribe(struct topics *topics, uint32_t index, uint32_t conn, enum adapter_id adapter,
+                      uint32_t *position) __attribute__((warn_unused_result));
 
 /* Told when a removal moves another subscriber: `conn` now stands at `position` of topic `index`. */
 typedef void topics_moved_fn(void *context, uint32_t conn, uint32_t index, uint32_t position);
-void topics_unsubscribe(struct topics *topics, uint32_t index, uint32_t position, topics_moved_fn *moved, void *context);
-/* Frees the topic if nothing refers to it any more: no subscribers, nothing queued or under way, the broker told. */
+void topics_unsubscribe(struct topics *topics, uint32_t index, uint32_t position, topics_moved_fn *moved,
+                        void *context);
+/* Frees the topic if nothing refers to it any more: no subscribers, nothing queued or under way, the broker
+ * told. */
 void topics_collect(struct topics *topics, uint32_t index);
 
-/* Takes the next topic whose count the broker does not know yet; TOPIC_NONE when there is none. The caller tells the broker and sets `reported`,
- * then calls topics_collect(). */
+/* Takes the next topic whose count the broker does not know yet; TOPIC_NONE when there is none. The caller
+ * tells the broker and sets `reported`, then calls topics_collect(). */
 uint32_t topics_next_dirty(struct topics *topics);

@@ -45,7 +45,8 @@ bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item
 {
     const struct transfer_record *record = &item->record;
     size_t tail = (size_t)record->topics_bytes + record->plain_bytes + record->raw_bytes;
-    if (batch->count == TRANSFER_BATCH_MAX || batch->message_bytes + sizeof *record + tail > TRANSFER_MESSAGE_MAX)
+    if (batch->count == TRANSFER_BATCH_MAX ||
+        batch->message_bytes + sizeof *record + tail > TRANSFER_MESSAGE_MAX)
         return false;
     batch->fds[batch->count] = item->fd;
     batch->records[batch->count] = *record;
@@ -82,8 +83,10 @@ void transfer_abandon(struct transfer_batch *batch)
 
 enum io_result transfer_send(struct transfer_batch *batch, int socket)
 {
-    struct transfer_header header = {
-        .magic = TRANSFER_MAGIC, .version = TRANSFER_VERSION, .count = batch->count, .tail_bytes = batch->tail_bytes};
+    struct transfer_header header = {.magic = TRANSFER_MAGIC,
+                                     .version = TRANSFER_VERSION,
+                                     .count = batch->count,
+                                     .tail_bytes = batch->tail_bytes};
     struct iovec parts[] = {
         {.iov_base = &header, .iov_len = sizeof header},
         {.iov_base = batch->records, .iov_len = batch->count * sizeof batch->records[0]},
@@ -105,7 +108,8 @@ enum io_result transfer_send(struct transfer_batch *batch, int socket)
         n = sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     if (n < 0) {
-        /* ETOOMANYREFS: too many descriptors are under way; it passes as the receivers catch up, like a full queue. */
+        /* ETOOMANYREFS: too many descriptors are under way; it passes as the receivers catch up, like a full
+         * queue. */
         bool later = errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM || errno == ETOOMANYREFS;
         return later ? IO_AGAIN : IO_ERROR;
     }
@@ -126,7 +130,8 @@ static uint32_t take_descriptors(struct msghdr *message, int fds[TRANSFER_BATCH_
     return count;
 }
 
-static bool adds_up(const struct transfer_batch *batch, const struct transfer_header *header, size_t received, uint32_t fds)
+static bool adds_up(const struct transfer_batch *batch, const struct transfer_header *header, size_t received,
+                    uint32_t fds)
 {
     if (received < sizeof *header || header->magic != TRANSFER_MAGIC || header->version != TRANSFER_VERSION)
         return false;
@@ -137,8 +142,8 @@ static bool adds_up(const struct transfer_batch *batch, const struct transfer_he
     uint64_t tails = 0;
     for (uint32_t i = 0; i < header->count; i++) {
         const struct transfer_record *record = &batch->records[i];
-        if (record->version != TRANSFER_VERSION || record->record_bytes != sizeof *record || record->adapter >= ADAPTER_COUNT ||
-            record->transport >= TRANSPORT_COUNT)
+        if (record->version != TRANSFER_VERSION || record->record_bytes != sizeof *record ||
+            record->adapter >= ADAPTER_COUNT || record->transport >= TRANSPORT_COUNT)
             return false;
         tails += (uint64_t)record->topics_bytes + record->plain_bytes + record->raw_bytes;
     }
@@ -179,7 +184,8 @@ enum io_result transfer_receive(struct transfer_batch *batch, int socket)
     return IO_OK;
 }
 
-void transfer_item_at(const struct transfer_batch *batch, uint32_t i, uint32_t *cursor, struct transfer_item *out)
+void transfer_item_at(const struct transfer_batch *batch, uint32_t i, uint32_t *cursor,
+                      struct transfer_item *out)
 {
     PG_ASSERT(i < batch->count);
     out->fd = batch->fds[i];

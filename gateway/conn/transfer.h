@@ -1,11 +1,13 @@
-/* How a connection moves from an acceptor to a reactor: fixed-size, versioned, pointer-free records with their descriptors (SCM_RIGHTS) over a
- * SOCK_SEQPACKET pair, many in one message.
+/* How a connection moves from an acceptor to a reactor: fixed-size, versioned, pointer-free records with
+ * their descriptors (SCM_RIGHTS) over a SOCK_SEQPACKET pair, many in one message.
  *
- * A record is followed by its tail: topics, bytes already decrypted, bytes already received. The reactor answers the upgrade (101) itself, after it has
- * joined the topics and told the broker: whoever has seen the 101 misses nothing that is published from then on.
+ * A record is followed by its tail: topics, bytes already decrypted, bytes already received. The reactor
+ * answers the upgrade (101) itself, after it has joined the topics and told the broker: whoever has seen the
+ * 101 misses nothing that is published from then on.
  *
- * Thread: send on the acceptor's, receive on the reactor's; several acceptors may share a sending end (messages are atomic).
- * Owner: descriptors in a batch belong to the batch until it is sent (then they are closed here: the receiver has its own) or taken.
+ * Thread: send on the acceptor's, receive on the reactor's; several acceptors may share a sending end
+ * (messages are atomic). Owner: descriptors in a batch belong to the batch until it is sent (then they are
+ * closed here: the receiver has its own) or taken.
  */
 #pragma once
 
@@ -19,8 +21,10 @@
 enum {
     TRANSFER_VERSION = 1,
     TRANSFER_BATCH_MAX = 64,
-    TRANSFER_MESSAGE_MAX = 60 * 1024, /* bytes of one message: the kernel serves larger ones from high-order pages */
-    TRANSFER_EARLY_MAX = 50 * 1024,   /* plain and raw bytes together; an acceptor reads no more before the upgrade */
+    TRANSFER_MESSAGE_MAX =
+        60 * 1024, /* bytes of one message: the kernel serves larger ones from high-order pages */
+    TRANSFER_EARLY_MAX =
+        50 * 1024, /* plain and raw bytes together; an acceptor reads no more before the upgrade */
 };
 
 struct transfer_record {
@@ -39,7 +43,8 @@ struct transfer_record {
     char subprotocol[35];
     struct tls_direction read, write;
 };
-_Static_assert(sizeof(struct transfer_record) == 24 + 64 + 168, "fixed size: a change needs a new TRANSFER_VERSION");
+_Static_assert(sizeof(struct transfer_record) == 24 + 64 + 168,
+               "fixed size: a change needs a new TRANSFER_VERSION");
 
 /* One received or pending connection: the record and where its tail stands. */
 struct transfer_item {
@@ -53,23 +58,31 @@ struct transfer_batch {
     uint32_t message_bytes; /* header, records and tails */
     int fds[TRANSFER_BATCH_MAX];
     struct transfer_record records[TRANSFER_BATCH_MAX];
-    uint32_t lost;                   /* after IO_ERROR of a receive: connections that the sender had counted and that are gone */
+    uint32_t
+        lost; /* after IO_ERROR of a receive: connections that the sender had counted and that are gone */
     uint32_t tail_start, tail_bytes; /* in tail */
     uint8_t tail[TRANSFER_MESSAGE_MAX];
 };
 
 enum io_result { IO_OK, IO_AGAIN, IO_CLOSED, IO_ERROR };
 
-bool transfer_pair(int fds[2]) __attribute__((warn_unused_result)); /* [0] sends, [1] receives; both non-blocking */
+bool transfer_pair(int fds[2])
+    __attribute__((warn_unused_result)); /* [0] sends, [1] receives; both non-blocking */
 void transfer_batch_init(struct transfer_batch *batch);
-/* Adds one; false when it does not fit any more (send first) — an empty batch takes any item within TRANSFER_EARLY_MAX. */
-bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item) __attribute__((warn_unused_result));
-/* Sends the whole batch as one message. IO_OK: descriptors closed here, batch empty. IO_AGAIN: receiver's queue is full, try later. IO_ERROR: errno. */
+/* Adds one; false when it does not fit any more (send first) — an empty batch takes any item within
+ * TRANSFER_EARLY_MAX. */
+bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item)
+    __attribute__((warn_unused_result));
+/* Sends the whole batch as one message. IO_OK: descriptors closed here, batch empty. IO_AGAIN: receiver's
+ * queue is full, try later. IO_ERROR: errno. */
 enum io_result transfer_send(struct transfer_batch *batch, int socket) __attribute__((warn_unused_result));
-/* Receives one message into the batch. IO_ERROR also for a message that does not add up (its descriptors are closed). */
+/* Receives one message into the batch. IO_ERROR also for a message that does not add up (its descriptors are
+ * closed). */
 enum io_result transfer_receive(struct transfer_batch *batch, int socket) __attribute__((warn_unused_result));
-/* Visits a received batch; tail pointers stay valid until the next receive. `cursor` starts at 0 for the tail. */
-void transfer_item_at(const struct transfer_batch *batch, uint32_t i, uint32_t *cursor, struct transfer_item *out);
+/* Visits a received batch; tail pointers stay valid until the next receive. `cursor` starts at 0 for the
+ * tail. */
+void transfer_item_at(const struct transfer_batch *batch, uint32_t i, uint32_t *cursor,
+                      struct transfer_item *out);
 /* After the descriptors have been taken: wipes the keys and empties the batch. */
 void transfer_wipe(struct transfer_batch *batch);
 /* Closes every descriptor and wipes keys: for shutdown and errors. */
@@ -78,6 +91,6 @@ void transfer_abandon(struct transfer_batch *batch);
 /* Where acceptors send to: one per reactor, shared by all acceptors. */
 struct reactor_port {
     int transfer_fd;
-    uint32_t capacity;      /* connections that fit in the reactor's descriptor table */
-    _Atomic uint32_t load;  /* connections given to it and not yet closed */
+    uint32_t capacity;     /* connections that fit in the reactor's descriptor table */
+    _Atomic uint32_t load; /* connections given to it and not yet closed */
 };

@@ -1,4 +1,5 @@
-/* Everything that can be configured, as one struct and one table (config.h makes parser, --help and sample from it).
+/* Everything that can be configured, as one struct and one table (config.h makes parser, --help and sample
+ * from it).
  *
  * Thread: filled by main before the threads start; read-only afterwards. Owner: main.
  */
@@ -10,8 +11,9 @@ enum reactor_choice { REACTOR_LEAST_CONNECTIONS, REACTOR_ROUND_ROBIN };
 
 struct settings {
     struct {
-        char *wss, *ws, *publish, *admin; /* addresses, "" is off; publish may name two, separated by a space or comma */
-        char *origins;                    /* "" same host, "*" any, or a list */
+        char *wss, *ws, *publish,
+            *admin;    /* addresses, "" is off; publish may name two, separated by a space or comma */
+        char *origins; /* "" same host, "*" any, or a list */
         uint64_t backlog;
     } listen;
     struct {
@@ -29,8 +31,9 @@ struct settings {
         uint64_t handshake_timeout; /* ms */
         uint64_t close_timeout;     /* ms: how long a closing handshake may take */
         uint64_t outbox_bytes;
-        uint64_t inflight_bytes;       /* published, not yet handed to the kernel; past it publishers are not read */
-        uint64_t publishers;           /* connections to the publish socket */
+        uint64_t
+            inflight_bytes;  /* published, not yet handed to the kernel; past it publishers are not read */
+        uint64_t publishers; /* connections to the publish socket */
     } limits;
     struct {
         uint64_t timeout, ping_interval; /* ms, 0: off */
@@ -56,5 +59,7 @@ struct settings {
 extern const struct config_key settings_keys[];
 extern const size_t settings_key_count;
 
-/* Rules between keys (a certificate when listen.wss is set, listen.admin beyond loopback, …). False with a sentence. */
-bool settings_check(const struct settings *settings, char *error, size_t error_size) __attribute__((warn_unused_result));
+/* Rules between keys (a certificate when listen.wss is set, listen.admin beyond loopback, …). False with a
+ * sentence. */
+bool settings_check(const struct settings *settings, char *error, size_t error_size)
+    __attribute__((warn_unused_result));
