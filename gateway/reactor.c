@@ -166,6 +166,8 @@ static void read_ready(struct reactor *reactor)
 {
     struct index_list *ready = &reactor->pool.ready;
     uint32_t count = ready->count < READY_PER_TURN ? ready->count : READY_PER_TURN;
+    if (!count)
+        return;
     for (uint32_t i = 0; i < count; i++) {
         struct conn *conn = pool_conn(&reactor->pool, ready->items[i]);
         if (conn->state == CONN_FREE || !conn->ready)
