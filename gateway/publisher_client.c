@@ -1,0 +1,385 @@
+#include "gateway/publisher_client.h"
+#include "gateway/base/assert.h"
+#include "gateway/base/log.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { LINGER_MS = 1000, REPLY_KEEP_BYTES = 256 * 1024 };
+
+static size_t replies_pending(const struct publisher_client *client)
+{
+    return client->out.len - client->out_sent;
+}
+
+static void forget_query(struct publisher_client *client)
+{
+    free(client->query);
+    client->query = NULL;
+    client->query_len = client->query_cap = client->query_need = 0;
+}
+
+static void forget_replies(struct publisher_client *client)
+{
+    resp_out_fini(&client->out);
+    client->out_sent = 0;
+}
+
+void client_close(struct publisher *publisher, struct publisher_client *client)
+{
+    if (client->source.fd < 0)
+        return;
+    /* Not left to close(): epoll forgets a descriptor only when no other table holds its file. */
+    if (client->armed)
+        epoll_ctl(publisher->epoll_fd, EPOLL_CTL_DEL, client->source.fd, NULL);
+    client->armed = 0;
+    close(client->source.fd);
+    client->source.fd = -1;
+    forget_query(client);
+    forget_replies(client);
+    free(client->name);
+    client->name = NULL;
+    list_remove(&client->timed);
+    list_remove(&client->link);
+    list_append(&publisher->dead, &client->link);
+    publisher->client_count--;
+    counter_set(&publisher->stats.connections, publisher->client_count);
+}
+
+/* False: it was closed because the kernel has no memory to watch it. */
+static bool arm(struct publisher *publisher, struct publisher_client *client, uint32_t events)
+{
+    if (client->armed == events)
+        return true;
+    int operation = events == 0 ? EPOLL_CTL_DEL : client->armed == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+    struct epoll_event event = {.events = events, .data.ptr = &client->source};
+    if (epoll_ctl(publisher->epoll_fd, operation, client->source.fd, &event) != 0) {
+        client_close(publisher, client);
+        return false;
+    }
+    client->armed = events;
+    return true;
+}
+
+/* All replies are out: shuts our side, and waits a little for the peer to close first, because closing with
+ * unread bytes would reset the connection and could destroy the last reply before it is read. */
+static void linger(struct publisher *publisher, struct publisher_client *client)
+{
+    if (client->mute || shutdown(client->source.fd, SHUT_WR) != 0) {
+        client_close(publisher, client);
+        return;
+    }
+    forget_query(client);
+    client->lingering = true;
+    client->deadline_ms = publisher->now_ms + LINGER_MS;
+    list_remove(&client->timed);
+    list_append(&publisher->lingering, &client->timed);
+    arm(publisher, client, EPOLLIN);
+}
+
+/* After every turn: what the connection waits for next. */
+static void settle(struct publisher *publisher, struct publisher_client *client)
+{
+    if (client->source.fd < 0 || client->lingering)
+        return;
+    size_t pending = replies_pending(client);
+    if (client->closing && pending == 0) {
+        linger(publisher, client);
+        return;
+    }
+    uint32_t events = pending > 0 ? EPOLLOUT : 0;
+    if (!client->closing && !client->stalled && pending < REPLIES_MAX)
+        events |= EPOLLIN;
+    arm(publisher, client, events);
+}
+
+/* Sends what it can of [data, data + len); the bytes taken. A peer that is gone takes everything. */
+static size_t send_some(struct publisher_client *client, const char *data, size_t len)
+{
+    size_t sent = 0;
+    while (sent < len && !client->mute) {
+        ssize_t n = send(client->source.fd, data + sent, len - sent, MSG_NOSIGNAL);
+        if (n > 0)
+            sent += (size_t)n;
+        else if (n < 0 && errno == EAGAIN)
+            return sent;
+        else if (n == 0 || errno != EINTR)
+            client->mute = true; /* what it sent before it left is still executed, so it is not closed here */
+    }
+    return len;
+}
+
+static void send_pending(struct publisher_client *client)
+{
+    client->out_sent += send_some(client, client->out.data + client->out_sent, replies_pending(client));
+    if (replies_pending(client) == 0) {
+        forget_replies(client);
+    } else if (client->out_sent >=
+               REPLIES_MAX / 4) { /* one that reads slowly but steadily must not make it grow */
+        memmove(client->out.data, client->out.data + client->out_sent, replies_pending(client));
+        client->out.len -= client->out_sent;
+        client->out_sent = 0;
+    }
+}
+
+/* Replies of this turn: they stand in the shared buffer, or behind those that wait already. */
+static void send_replies(struct publisher *publisher, struct publisher_client *client)
+{
+    if (client->out.len > 0) {
+        send_pending(client);
+    } else if (publisher->reply.len > 0) {
+        struct resp_out *reply = &publisher->reply;
+        size_t sent = send_some(client, reply->data, reply->len);
+        if (sent < reply->len) { /* the buffer itself moves, the next connection starts a new one */
+            client->out = *reply;
+            client->out_sent = sent;
+            *reply = (struct resp_out){0};
+        }
+    }
+    publisher->reply.len = 0;
+    if (publisher->reply.cap > REPLY_KEEP_BYTES)
+        resp_out_fini(&publisher->reply);
+}
+
+enum turn { TURN_OVER, TURN_REPLIES, TURN_CONGESTED, TURN_CLOSE, TURN_ABORT };
+
+static enum turn protocol_error(struct publisher *publisher, struct resp_out *out, const char *what)
+{
+    char text[96];
+    snprintf(text, sizeof text, "ERR Protocol error: %s", what);
+    resp_error(out, text);
+    counter_add(&publisher->stats.protocol_errors, 1);
+    return TURN_CLOSE;
+}
+
+/* Executes whole commands from data[*at], until there is none or something stops it. */
+static enum turn execute(struct publisher *publisher, struct publisher_client *client, char *data, size_t len,
+                         size_t *at)
+{
+    struct resp_out *out = client->out.len > 0 ? &client->out : &publisher->reply;
+    out->resp3 = client->resp3;
+    uint64_t commands = 0;
+    enum turn turn = TURN_OVER;
+    struct resp_command command = {.args = publisher->args};
+    client->query_need = 0;
+    while (*at < len && turn == TURN_OVER) {
+        if (out->len - client->out_sent >= REPLIES_MAX) {
+            turn = TURN_REPLIES;
+            break;
+        }
+        command.args_max = client->authenticated ? RESP_ARGS_MAX : ARGS_BEFORE_AUTH;
+        size_t bulk_max = client->authenticated ? publisher->bulk_max : BULK_BEFORE_AUTH;
+        enum parse_result result = resp_parse(data + *at, len - *at, bulk_max, &command);
+        if (result == PARSE_BAD) {
+            turn = protocol_error(publisher, out, command.error);
+            break;
+        }
+        if (result == PARSE_MORE) {
+            if (len - *at >= publisher->query_max || command.need_bytes > publisher->query_max)
+                turn = protocol_error(publisher, out, "too big request");
+            client->query_need = command.need_bytes;
+            break;
+        }
+        if (command.arg_count > 0) {
+            enum command_result done = command_execute(publisher, client, &command, out);
+            if (done == COMMAND_LATER) {
+                turn = TURN_CONGESTED;
+                break;
+            }
+            commands++;
+            if (done != COMMAND_DONE)
+                turn = done == COMMAND_QUIT ? TURN_CLOSE : TURN_ABORT;
+        }
+        *at += command.command_bytes;
+    }
+    if (commands > 0)
+        counter_add(&publisher->stats.commands, commands);
+    if (out->failed) {
+        log_limited(&publisher->log_memory, LOG_ERROR, "publisher_closed", "publisher=%llu reason=%s",
+                    (unsigned long long)client->id, "no_memory");
+        resp_out_fini(out);
+        return TURN_ABORT;
+    }
+    return turn;
+}
+
+/* Keeps what was not executed. `data` may stand in the client's own buffer. */
+static bool keep_query(struct publisher_client *client, const char *data, size_t len)
+{
+    if (len == 0) {
+        forget_query(client);
+        return true;
+    }
+    if (client->query_cap < len) {
+        /* data is the shared buffer here: what stands in the own one fits into it */
+        char *query = malloc(len);
+        if (!query)
+            return false;
+        free(client->query);
+        client->query = query;
+        client->query_cap = len;
+    }
+    memmove(client->query, data, len);
+    client->query_len = len;
+    return true;
+}
+
+static void run(struct publisher *publisher, struct publisher_client *client, char *data, size_t len)
+{
+    size_t at = 0;
+    enum turn turn;
+    do {
+        turn = execute(publisher, client, data, len, &at);
+        broker_flush(
+            publisher->broker); /* before the replies: reactors start while the kernel carries them */
+        if (turn == TURN_ABORT) {
+            publisher->reply.len = 0;
+            client_close(publisher, client);
+            return;
+        }
+        send_replies(publisher, client);
+    } while (turn == TURN_REPLIES && replies_pending(client) == 0);
+    client->stalled = turn == TURN_REPLIES || turn == TURN_CONGESTED;
+    client->closing = turn == TURN_CLOSE;
+    if (turn == TURN_CLOSE)
+        at = len;
+    if (!keep_query(client, data + at, len - at)) {
+        log_limited(&publisher->log_memory, LOG_ERROR, "publisher_closed", "publisher=%llu reason=%s",
+                    (unsigned long long)client->id, "no_memory");
+        client_close(publisher, client);
+        return;
+    }
+    if (turn == TURN_CONGESTED) {
+        client->blocked = true;
+        list_append(&publisher->blocked, &client->timed);
+    }
+}
+
+/* Makes room in the client's own buffer for the rest of a long command. Grows with what has come, not with
+ * what was announced. */
+static bool grow_query(struct publisher *publisher, struct publisher_client *client)
+{
+    if (client->query_cap > client->query_len)
+        return true;
+    size_t cap = client->query_len * 2;
+    if (client->query_need > client->query_len && client->query_need < cap)
+        cap = client->query_need;
+    if (cap > publisher->query_max)
+        cap = publisher->query_max;
+    PG_ASSERT(cap > client->query_len); /* execute() refuses longer commands */
+    char *query = realloc(client->query, cap);
+    if (!query)
+        return false;
+    client->query = query;
+    client->query_cap = cap;
+    return true;
+}
+
+static void read_commands(struct publisher *publisher, struct publisher_client *client)
+{
+    char *data = publisher->receive;
+    size_t len = client->query_len, cap = RECEIVE_BYTES;
+    if (len > CARRY_BYTES) {
+        if (!grow_query(publisher, client)) {
+            client_close(publisher, client);
+            return;
+        }
+        data = client->query;
+        cap = client->query_cap;
+        if (cap - len > RECEIVE_BYTES)
+            cap = len + RECEIVE_BYTES;
+    } else if (len > 0) {
+        memcpy(data, client->query, len);
+    }
+    ssize_t n = recv(client->source.fd, data + len, cap - len, 0);
+    if (n < 0) {
+        if (errno != EAGAIN && errno != EINTR)
+            client_close(publisher, client);
+        return;
+    }
+    if (n == 0) { /* it may still read: replies that wait go out first */
+        client->closing = true;
+        if (replies_pending(client) == 0)
+            client_close(publisher, client);
+        return;
+    }
+    /* Whoever heard "subscribed" before these bytes were sent must be reached by them (broker.h). */
+    broker_drain_mail(publisher->broker);
+    len += (size_t)n;
+    if (len < client->query_need) {
+        client->query_len = data == client->query ? len : client->query_len;
+        if (data != client->query && !keep_query(client, data, len))
+            client_close(publisher, client);
+        return;
+    }
+    run(publisher, client, data, len);
+}
+
+static void discard(struct publisher *publisher, struct publisher_client *client)
+{
+    ssize_t n = recv(client->source.fd, publisher->receive, RECEIVE_BYTES, 0);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        client_close(publisher, client);
+}
+
+void client_event(struct publisher *publisher, struct publisher_client *client, uint32_t events)
+{
+    if (client->source.fd < 0)
+        return;
+    if (client->lingering) {
+        discard(publisher, client);
+        return;
+    }
+    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && replies_pending(client) > 0) {
+        send_pending(client);
+        if (client->stalled && !client->blocked && replies_pending(client) == 0) {
+            broker_drain_mail(publisher->broker);
+            run(publisher, client, client->query, client->query_len);
+        }
+    }
+    if (client->source.fd >= 0 && (client->armed & EPOLLIN) && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) &&
+        !client->stalled && !client->closing)
+        read_commands(publisher, client);
+    settle(publisher, client);
+}
+
+void client_unblock(struct publisher *publisher, struct publisher_client *client)
+{
+    list_remove(&client->timed);
+    client->blocked = false;
+    broker_drain_mail(publisher->broker);
+    run(publisher, client, client->query, client->query_len);
+    settle(publisher, client);
+}
+
+void client_open(struct publisher *publisher, int fd)
+{
+    struct publisher_client *client = calloc(1, sizeof *client);
+    if (!client) {
+        close(fd);
+        return;
+    }
+    int on = 1; /* fail on unix sockets, which need neither */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    client->source = (struct source){.kind = SOURCE_CLIENT, .fd = fd};
+    client->id = ++publisher->last_id;
+    client->authenticated = publisher->settings->publish.password[0] == '\0';
+    list_append(&publisher->clients, &client->link);
+    list_init(&client->timed);
+    if (!client->authenticated && publisher->settings->limits.handshake_timeout > 0) {
+        client->deadline_ms = publisher->now_ms + publisher->settings->limits.handshake_timeout;
+        list_append(&publisher->strangers, &client->timed);
+    }
+    publisher->client_count++;
+    counter_set(&publisher->stats.connections, publisher->client_count);
+    arm(publisher, client, EPOLLIN);
+}
