@@ -259,12 +259,17 @@ static bool start_acceptors(struct gateway *gateway)
         .connection_limit = settings->limits.connections,
     };
     char chosen[TRANSPORT_COUNT][128] = {"", ""};
+    struct tls_context *first_tls = NULL; /* a client resumes with whichever acceptor it meets */
     for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
         struct acceptor_config config = {.shared = &gateway->shared, .number = (uint16_t)i};
         if (*settings->listen.wss) {
             config.tls = load_tls(settings, gateway->error, sizeof gateway->error);
             if (!config.tls)
                 return false;
+            if (i == 0)
+                first_tls = config.tls;
+            else if (!tls_context_share_tickets(config.tls, first_tls))
+                log_event(LOG_WARN, "tickets_not_shared", "acceptor=%u", i);
         }
         bool open = open_acceptor_listeners(gateway, config.listen_fds, chosen);
         if (open)
@@ -337,7 +342,7 @@ static void reload(struct gateway *gateway)
     bool ok = fresh != NULL;
     for (uint32_t i = 0; ok && i < gateway->acceptor_count; i++) {
         fresh[i] = load_tls(gateway->settings, why, sizeof why);
-        ok = fresh[i] != NULL;
+        ok = fresh[i] && (i == 0 || tls_context_share_tickets(fresh[i], fresh[0]));
     }
     if (!ok) {
         log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why, "the certificate in use");
