@@ -18,9 +18,9 @@
 enum {
     CONNECTIONS_MAX = 256, /* an index fits in a token's low byte */
     IN_BYTES_FIRST = 16384,
-    REQUEST_MS = 10000, /* to send a request, to wait for the broker, to take the response: each */
-    IDLE_MS = 30000,    /* between requests */
-    LINGER_MS = 2000,   /* for a peer that still sends to read why it was refused */
+    REQUEST_MS = 10000,
+    IDLE_MS = 30000,  /* between requests */
+    LINGER_MS = 2000, /* for a peer that still sends to read why it was refused */
     ACCEPT_PAUSE_MS = 100,
     HELD_BYTES = 64 << 20,
     EVENTS_MAX = 64,
@@ -147,7 +147,7 @@ static void finish_response(struct admin *admin, struct connection *connection)
     if (!pipelined)
         release_input(admin, connection);
     connection->state = CONNECTION_READING;
-    connection->deadline_ms = clock_monotonic_ms() + (pipelined ? REQUEST_MS : IDLE_MS);
+    connection->deadline_ms = clock_monotonic_ms() + (pipelined ? admin->config.request_ms : IDLE_MS);
     /* EPOLLOUT comes back at once, for the request that is here already: others get their turn before it. */
     set_events(admin, connection, pipelined ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
@@ -191,7 +191,7 @@ static void respond(struct admin *admin, struct connection *connection, struct a
     connection->out_bytes = head_bytes + body_bytes;
     connection->out_sent = 0;
     connection->state = CONNECTION_WRITING;
-    connection->deadline_ms = clock_monotonic_ms() + REQUEST_MS;
+    connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;
     write_some(admin, connection);
 }
 
@@ -220,7 +220,7 @@ static bool ask_broker(struct admin *admin, struct connection *connection, const
     admin->held_bytes += body.len;
     connection->token = token;
     connection->state = CONNECTION_WAITING;
-    connection->deadline_ms = clock_monotonic_ms() + REQUEST_MS;
+    connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;
     set_events(admin, connection, 0); /* before the push: the answer finds the connection ready or gone */
     mailbox_push(admin->config.broker_mail, &request->mail.node);
     return true;
@@ -303,7 +303,7 @@ static void read_some(struct admin *admin, struct connection *connection)
     }
     connection->in_bytes += (size_t)n;
     if (first)
-        connection->deadline_ms = clock_monotonic_ms() + REQUEST_MS;
+        connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;
     process_input(admin, connection);
 }
 
@@ -371,7 +371,7 @@ static void open_connection(struct admin *admin, struct connection *connection, 
     connection->fd = fd;
     connection->events = EPOLLIN;
     connection->state = CONNECTION_READING;
-    connection->deadline_ms = clock_monotonic_ms() + REQUEST_MS;
+    connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;
     struct epoll_event event = {.events = EPOLLIN,
                                 .data.u64 = event_tag(connection->generation, index_of(admin, connection))};
     if (epoll_ctl(admin->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
@@ -488,6 +488,8 @@ struct admin *admin_create(const struct admin_config *config, char *error, size_
         return NULL;
     }
     admin->config = *config;
+    if (admin->config.request_ms == 0)
+        admin->config.request_ms = REQUEST_MS;
     admin->started_ms = clock_realtime_ms();
     admin->accepting = true;
     admin->request_bytes_max = HTTP_HEAD_MAX + (size_t)config->settings->limits.message_bytes;

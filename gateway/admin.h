@@ -28,6 +28,7 @@ struct admin_config {
     const struct publisher_stats *publisher; /* NULL: none */
     _Atomic bool *ready;                     /* /readyz answers 200 while ready and not draining */
     _Atomic bool *draining;
+    uint64_t request_ms; /* to send a request, to wait for the broker, to take the response: each; 0: 10 s */
 };
 
 struct admin;

@@ -78,7 +78,7 @@ static void *stub_run(void *context)
     return NULL;
 }
 
-static int set_up(void **state)
+static int set_up_with(void **state, uint64_t request_ms)
 {
     struct fixture *f = calloc(1, sizeof *f);
     char error[256];
@@ -107,11 +107,22 @@ static int set_up(void **state)
         .publisher = &f->publisher_stats,
         .ready = &f->ready,
         .draining = &f->draining,
+        .request_ms = request_ms,
     };
     f->admin = admin_create(&config, error, sizeof error);
     assert_non_null(f->admin);
     assert_true(admin_start(f->admin));
     return 0;
+}
+
+static int set_up(void **state)
+{
+    return set_up_with(state, 0);
+}
+
+static int set_up_hasty(void **state)
+{
+    return set_up_with(state, 100);
 }
 
 static int tear_down(void **state)
@@ -528,6 +539,56 @@ static void a_client_that_does_not_read_blocks_nobody(void **state)
     close(fd);
 }
 
+static void half_a_request_gets_408_at_the_deadline(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f), mute = dial(f);
+    uint64_t before = clock_monotonic_ms();
+    send_text(fd, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n");
+    /* More bytes do not move the deadline. */
+    poll(NULL, 0, 60);
+    send_text(fd, "a");
+    assert_int_equal(read_response(f, fd, false), 408);
+    uint64_t took = clock_monotonic_ms() - before;
+    assert_in_range(took, 90, 8000);
+    /* Who never asked gets no answer. */
+    assert_int_equal(read_response(f, mute, false), 0);
+    close(fd);
+    close(mute);
+}
+
+static void a_silent_broker_means_503_at_the_deadline(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->broker.silent, true);
+    uint64_t before = clock_monotonic_ms();
+    assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 503);
+    assert_in_range(clock_monotonic_ms() - before, 90, 8000);
+}
+
+static void a_response_that_is_not_taken_is_given_up_at_the_deadline(void **state)
+{
+    struct fixture *f = *state;
+    int fd = dial(f);
+    static char requests[64 * 200];
+    for (size_t i = 0; i < 200; i++) /* more than socket buffers hold of answers */
+        memcpy(requests + i * 64, "GET /metrics HTTP/1.1\r\nHost: x\r\nX-Padding: 01234567890123456\r\n\r\n",
+               64);
+    int small = 4096;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    for (int i = 0; i < 40; i++)
+        if (send(fd, requests, sizeof requests, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+            break;
+    poll(NULL, 0, 600);
+    ssize_t n;
+    size_t taken = 0;
+    while ((n = recv(fd, f->answer, sizeof f->answer, 0)) > 0)
+        taken += (size_t)n;
+    assert_true(n == 0 || errno == ECONNRESET);
+    assert_true(taken < (size_t)40 * 200 * 8000);
+    close(fd);
+}
+
 static void stop_does_not_wait_for_a_broker_that_is_silent(void **state)
 {
     struct fixture *f = *state;
@@ -563,7 +624,8 @@ static void an_answer_never_reaches_a_later_connection(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define HASTY(name) cmocka_unit_test_setup_teardown(name, set_up_hasty, tear_down)
+#define TEST(name)  cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(index_health_and_metrics_answer),
         TEST(readiness_follows_the_gateway),
@@ -582,6 +644,9 @@ int main(void)
         TEST(a_full_house_of_slow_clients_makes_others_wait_not_spin),
         TEST(one_byte_at_a_time_is_fine_within_the_deadline),
         TEST(a_client_that_does_not_read_blocks_nobody),
+        HASTY(half_a_request_gets_408_at_the_deadline),
+        HASTY(a_silent_broker_means_503_at_the_deadline),
+        HASTY(a_response_that_is_not_taken_is_given_up_at_the_deadline),
         TEST(stop_does_not_wait_for_a_broker_that_is_silent),
         TEST(an_answer_never_reaches_a_later_connection),
     };
