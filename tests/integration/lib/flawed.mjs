@@ -1,0 +1,112 @@
+// A small WebSocket server with a Redis-protocol PUBLISH socket, for testing the load test: correct, or wrong in one known way.
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
+import net from 'node:net';
+import { WebSocketServer } from 'ws';
+
+/** What happens to the third message of every tenth connection. */
+const deliveries = {
+  drop: () => {},
+  duplicate: (socket, message) => { socket.send(message); socket.send(message); },
+  corrupt: (socket, message) => socket.send(message.slice(0, -1) + '\x01'),
+  misroute: (socket, message, foreign) => { socket.send(foreign); socket.send(message); },
+  reorder: (socket, message) => { socket.held = message; },
+  close: socket => socket.close(1013, 'busy'),
+  cut: socket => socket.terminate(),
+  reserved: socket => socket._socket.write(Buffer.from([0xf1, 0x00])),
+};
+
+/** The commands that `buffer` begins with, as arrays of buffers, and what is left. */
+function commands(buffer) {
+  const whole = [];
+  for (let start = 0; ;) {
+    let at = start;
+    const line = () => {
+      const end = buffer.indexOf('\r\n', at);
+      if (end < 0) return null;
+      const text = buffer.toString('latin1', at, end);
+      at = end + 2;
+      return text;
+    };
+    const count = line(), words = [];
+    while (count !== null && words.length < Number(count.slice(1))) {
+      const length = line();
+      if (length === null || buffer.length < at + Number(length.slice(1)) + 2) break;
+      words.push(buffer.subarray(at, at + Number(length.slice(1))));
+      at += Number(length.slice(1)) + 2;
+    }
+    if (count === null || words.length < Number(count.slice(1))) return { whole, rest: buffer.subarray(start) };
+    whole.push(words);
+    start = at;
+  }
+}
+
+async function listen(server) {
+  await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
+  return server.address().port;
+}
+
+/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, accept, refuse; undefined for a correct server. */
+export async function flawed(t, { fault, certificate } = {}) {
+  const server = certificate
+    ? createSecureServer({ key: readFileSync(certificate.key), cert: certificate.pem, minVersion: 'TLSv1.3' })
+    : createServer();
+  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+  const topics = new Map(), sockets = new Set();
+  let connections = 0;
+
+  server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
+  server.on('upgrade', (request, stream, head) => {
+    if (fault === 'status') return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+    if (fault === 'accept') {
+      return stream.end('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+        'Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n');
+    }
+    upgrader.handleUpgrade(request, stream, head, socket => {
+      const topic = new URL(request.url, 'ws://host').searchParams.get('topic');
+      if (!topics.has(topic)) topics.set(topic, new Set());
+      topics.get(topic).add(socket);
+      socket.on('close', () => topics.get(topic).delete(socket)).on('error', () => {});
+      Object.assign(socket, { flawed: connections++ % 10 === 3, count: 0, held: null });
+      if (fault === 'ping') socket.ping('hello');
+      if (fault === 'silent' && socket.flawed) socket.pause();
+    });
+  });
+
+  let before = { topic: '', message: '' };
+  const deliver = (topic, message) => {
+    for (const socket of topics.get(topic) ?? []) {
+      if (fault === 'fragment') {
+        socket.send(message.slice(0, 50), { fin: false });
+        socket.ping();
+        socket.send(message.slice(50), { fin: true });
+      } else if (deliveries[fault] && socket.flawed && ++socket.count === 3) {
+        deliveries[fault](socket, message, before.topic === topic ? message : before.message);
+      } else {
+        socket.send(message);
+        if (socket.held) socket.send(socket.held);
+        socket.held = null;
+      }
+    }
+    before = { topic, message };
+    return topics.get(topic)?.size ?? 0;
+  };
+  const publishing = net.createServer(stream => {
+    let kept = Buffer.alloc(0);
+    stream.on('error', () => {}).on('data', data => {
+      const { whole, rest } = commands(Buffer.concat([kept, data]));
+      kept = rest;
+      for (const [, topic, message] of whole)
+        stream.write(fault === 'refuse' ? '-ERR no\r\n' : `:${deliver(topic.toString(), message.toString())}\r\n`);
+    });
+  });
+
+  const port = await listen(server), publish = await listen(publishing);
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+    publishing.close();
+  });
+  return { target: `${certificate ? 'wss' : 'ws'}://127.0.0.1:${port}/ws?topic=load`, publish: `127.0.0.1:${publish}` };
+}
