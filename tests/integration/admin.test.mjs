@@ -13,6 +13,7 @@ async function run(command, args, { input = '', cwd } = {}) {
   const child = spawn(command, args, { stdio: 'pipe', cwd });
   let out = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', text => { out += text; });
+  child.stdin.on('error', () => {}); // it may end before it has read
   child.stdin.end(input);
   const [code] = await once(child, 'close');
   return { code, out };

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { own, shared, until } from './lib/gateway.mjs';
+import { own, shared } from './lib/gateway.mjs';
 import { relay } from './lib/relay.mjs';
 import { dial, frame, open } from './lib/wire.mjs';
 
@@ -26,7 +26,6 @@ const http = {
 
 const resp = {
   'random bytes': Buffer.concat([Buffer.from('*'), randomBytes(4096)]),
-  'a negative array': '*-5\r\n',
   'an array of a billion': '*1000000000\r\n',
   'a bulk string of a terabyte': '*2\r\n$7\r\nPUBLISH\r\n$1000000000000\r\n',
   'a length that is no number': '*1\r\n$abc\r\n',
@@ -40,17 +39,19 @@ const resp = {
 describe('malformed input', () => {
   const gateway = shared({ before, after }, { 'limits.handshake_timeout': '1s' });
 
+  let bystanders = 0;
   /** Runs `attack` while two subscribers and a publisher look on, and checks that these saw nothing of it. */
   async function unharmed(attack) {
-    const onlookers = [await open(gateway(), 'ws', '/ws?topic=bystander'), await open(gateway(), 'wss', '/ws?topic=bystander')];
-    await gateway().subscribed('bystander', 2);
-    await attack();
-    assert.equal(await gateway().probe.publish('bystander', 'fine'), 2);
-    for (const wire of onlookers) {
-      assert.equal((await wire.frame()).text, 'fine');
-      wire.destroy();
+    const topic = `bystander${bystanders++}`;
+    const onlookers = [await open(gateway(), 'ws', `/ws?topic=${topic}`), await open(gateway(), 'wss', `/ws?topic=${topic}`)];
+    try {
+      await gateway().subscribed(topic, 2);
+      await attack();
+      assert.equal(await gateway().probe.publish(topic, 'fine'), 2);
+      for (const wire of onlookers) assert.equal((await wire.frame()).text, 'fine');
+    } finally {
+      onlookers.forEach(wire => wire.destroy());
     }
-    await until('the onlookers are gone', async () => (await gateway().probe.command('PUBSUB', 'NUMSUB', 'bystander'))[1] === 0);
     assert.equal(gateway().exit, null);
   }
 
