@@ -63,8 +63,6 @@ static const struct metric publisher_metrics[] = {
     {"pushgate_publish_reached_total", "counter", "Connections that those messages were queued to.",
      AT(publish_reached)},
     {"pushgate_topics", "gauge", "Topics with subscribers.", AT(topics)},
-    {"pushgate_inflight_bytes", "gauge", "Bytes published and not yet handed to the kernel.",
-     AT(inflight_bytes)},
 };
 #undef AT
 
@@ -258,5 +256,7 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
     write_acceptors(config, out);
     write_reactors(config, out);
     write_metrics(publisher_metrics, sizeof publisher_metrics / sizeof *publisher_metrics, publisher, out);
+    single(out, "pushgate_inflight_bytes", "gauge", "Bytes published and not yet handed to the kernel.",
+           config->broker ? broker_inflight_bytes(config->broker) : 0);
     write_wakes(config, publisher, out);
 }

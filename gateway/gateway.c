@@ -307,6 +307,7 @@ static bool start_admin(struct gateway *gateway)
         .settings = settings,
         .listen_fd = fd,
         .broker_mail = broker_mailbox(gateway->broker),
+        .broker = gateway->broker,
         .acceptor_count = gateway->acceptor_count,
         .acceptors = gateway->acceptor_stats,
         .reactor_count = gateway->reactor_count,

@@ -207,7 +207,6 @@ static void *publisher_main(void *context)
         if (publisher->listen_again_ms != 0 && publisher->now_ms >= publisher->listen_again_ms)
             resume_listeners(publisher);
         counter_set(&publisher->stats.topics, broker_topic_count(publisher->broker));
-        counter_set(&publisher->stats.inflight_bytes, broker_inflight_bytes(publisher->broker));
     }
     broker_drain_mail(publisher->broker);
     return NULL;

@@ -72,6 +72,5 @@ struct publisher_stats {
     counter publishes, publish_bytes;
     counter publish_reached; /* sum of PUBLISH's answers */
     counter topics;          /* gauge */
-    counter inflight_bytes;  /* gauge */
     counter wakes;
 };
