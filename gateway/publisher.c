@@ -39,6 +39,7 @@ struct publisher *publisher_create(const struct publisher_config *config)
     list_init(&publisher->strangers);
     list_init(&publisher->blocked);
     list_init(&publisher->lingering);
+    list_init(&publisher->answering);
     uint64_t message_bytes = config->settings->limits.message_bytes;
     publisher->bulk_max =
         message_bytes == 0 || message_bytes > BULK_UNLIMITED ? BULK_UNLIMITED : message_bytes;
@@ -200,7 +201,9 @@ static void *publisher_main(void *context)
         counter_add(&publisher->stats.wakes, 1);
         for (int i = 0; i < count; i++)
             handle(publisher, &events[i]);
+        clients_answer(publisher);
         unblock(publisher);
+        clients_answer(publisher);
         close_expired(publisher, &publisher->strangers);
         close_expired(publisher, &publisher->lingering);
         free_dead(publisher);

@@ -48,6 +48,7 @@ void client_close(struct publisher *publisher, struct publisher_client *client)
     free(client->name);
     client->name = NULL;
     list_remove(&client->timed);
+    list_remove(&client->answering);
     list_remove(&client->link);
     list_append(&publisher->dead, &client->link);
     publisher->client_count--;
@@ -130,26 +131,27 @@ static void send_pending(struct publisher_client *client)
     }
 }
 
-/* Replies of this turn: they stand in the shared buffer, or behind those that wait already. */
+/* Sends the client's part of this turn's replies; what the kernel does not take becomes its own. */
 static void send_replies(struct publisher *publisher, struct publisher_client *client)
 {
-    if (client->out.len > 0) {
+    const char *data = publisher->reply.data + client->reply_at;
+    size_t len = client->reply_len;
+    client->reply_len = 0;
+    if (client->out.len > 0) { /* replies of earlier turns wait: these stand behind them already */
         send_pending(client);
-    } else if (publisher->reply.len > 0) {
-        struct resp_out *reply = &publisher->reply;
-        size_t sent = send_some(client, reply->data, reply->len);
-        if (sent < reply->len) { /* the buffer itself moves, the next connection starts a new one */
-            client->out = *reply;
-            client->out_sent = sent;
-            *reply = (struct resp_out){0};
-        }
+        return;
     }
-    publisher->reply.len = 0;
-    if (publisher->reply.cap > REPLY_KEEP_BYTES)
-        resp_out_fini(&publisher->reply);
+    size_t sent = len > 0 ? send_some(client, data, len) : 0;
+    if (sent == len)
+        return;
+    client->out = (struct resp_out){.data = malloc(len - sent), .len = len - sent, .cap = len - sent};
+    if (client->out.data)
+        memcpy(client->out.data, data + sent, len - sent);
+    else
+        client->out = (struct resp_out){.failed = true};
 }
 
-enum turn { TURN_OVER, TURN_REPLIES, TURN_CONGESTED, TURN_CLOSE, TURN_ABORT };
+enum turn { TURN_OVER, TURN_REPLIES, TURN_CONGESTED, TURN_CLOSE, TURN_ABORT, TURN_NO_MEMORY };
 
 static enum turn protocol_error(struct publisher *publisher, struct resp_out *out, const char *what)
 {
@@ -166,12 +168,13 @@ static enum turn execute(struct publisher *publisher, struct publisher_client *c
 {
     struct resp_out *out = client->out.len > 0 ? &client->out : &publisher->reply;
     out->resp3 = client->resp3;
+    size_t before = out == &client->out ? client->out_sent : out->len;
     uint64_t commands = 0;
     enum turn turn = TURN_OVER;
     struct resp_command command = {.args = publisher->args};
     client->query_need = 0;
     while (*at < len && turn == TURN_OVER) {
-        if (out->len - client->out_sent >= REPLIES_MAX) {
+        if (out->len - before >= REPLIES_MAX) {
             turn = TURN_REPLIES;
             break;
         }
@@ -202,11 +205,13 @@ static enum turn execute(struct publisher *publisher, struct publisher_client *c
     }
     if (commands > 0)
         counter_add(&publisher->stats.commands, commands);
+    if (out == &publisher->reply) {
+        client->reply_at = before;
+        client->reply_len = out->len - before;
+    }
     if (out->failed) {
-        log_limited(&publisher->log_memory, LOG_ERROR, "publisher_closed", "publisher=%llu reason=%s",
-                    (unsigned long long)client->id, "no_memory");
-        resp_out_fini(out);
-        return TURN_ABORT;
+        out->failed = false; /* the replies of others in it are whole */
+        return TURN_NO_MEMORY;
     }
     return turn;
 }
@@ -232,35 +237,66 @@ static bool keep_query(struct publisher_client *client, const char *data, size_t
     return true;
 }
 
+static void close_without_memory(struct publisher *publisher, struct publisher_client *client)
+{
+    log_limited(&publisher->log_memory, LOG_ERROR, "publisher_closed", "publisher=%llu reason=%s",
+                (unsigned long long)client->id, "no_memory");
+    client_close(publisher, client);
+}
+
+/* Executes commands, which may stand in the client's own buffer. Afterwards it is in publisher.answering, or
+ * closed. */
 static void run(struct publisher *publisher, struct publisher_client *client, char *data, size_t len)
 {
     size_t at = 0;
-    enum turn turn;
-    do {
-        turn = execute(publisher, client, data, len, &at);
-        broker_flush(
-            publisher->broker); /* before the replies: reactors start while the kernel carries them */
-        if (turn == TURN_ABORT) {
-            publisher->reply.len = 0;
-            client_close(publisher, client);
-            return;
-        }
-        send_replies(publisher, client);
-    } while (turn == TURN_REPLIES && replies_pending(client) == 0);
+    enum turn turn = execute(publisher, client, data, len, &at);
+    publisher->turn_bytes += at;
     client->stalled = turn == TURN_REPLIES || turn == TURN_CONGESTED;
     client->closing = turn == TURN_CLOSE;
     if (turn == TURN_CLOSE)
         at = len;
-    if (!keep_query(client, data + at, len - at)) {
-        log_limited(&publisher->log_memory, LOG_ERROR, "publisher_closed", "publisher=%llu reason=%s",
-                    (unsigned long long)client->id, "no_memory");
+    if (turn == TURN_ABORT) {
         client_close(publisher, client);
+        return;
+    }
+    if (turn == TURN_NO_MEMORY || !keep_query(client, data + at, len - at)) {
+        close_without_memory(publisher, client);
         return;
     }
     if (turn == TURN_CONGESTED) {
         client->blocked = true;
         list_append(&publisher->blocked, &client->timed);
     }
+    list_append(&publisher->answering, &client->answering);
+}
+
+void clients_answer(struct publisher *publisher)
+{
+    /* First, so that reactors start while the kernel carries the replies. */
+    broker_flush(publisher->broker);
+    while (!list_empty(&publisher->answering)) {
+        struct list again;
+        list_init(&again);
+        for (struct list *link; (link = list_pop(&publisher->answering));) {
+            struct publisher_client *client = LIST_ITEM(link, struct publisher_client, answering);
+            send_replies(publisher, client);
+            if (client->out.failed)
+                close_without_memory(publisher, client);
+            else if (client->stalled && !client->blocked && replies_pending(client) == 0)
+                list_append(&again, &client->answering); /* it waited for room for replies, and there is */
+            else
+                settle(publisher, client);
+        }
+        publisher->reply.len = 0;
+        if (publisher->reply.cap > REPLY_KEEP_BYTES)
+            resp_out_fini(&publisher->reply);
+        for (struct list *link; (link = list_pop(&again));) {
+            struct publisher_client *client = LIST_ITEM(link, struct publisher_client, answering);
+            run(publisher, client, client->query, client->query_len);
+        }
+        broker_flush(publisher->broker);
+    }
+    publisher->turn_bytes = 0;
 }
 
 /* Makes room in the client's own buffer for the rest of a long command. Grows with what has come, not with
@@ -346,9 +382,12 @@ void client_event(struct publisher *publisher, struct publisher_client *client, 
         }
     }
     if (client->source.fd >= 0 && (client->armed & EPOLLIN) && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) &&
-        !client->stalled && !client->closing)
+        !client->stalled && !client->closing && list_empty(&client->answering))
         read_commands(publisher, client);
-    settle(publisher, client);
+    if (list_empty(&client->answering)) /* else when it is answered */
+        settle(publisher, client);
+    if (publisher->turn_bytes >= TURN_BYTES)
+        clients_answer(publisher);
 }
 
 void client_unblock(struct publisher *publisher, struct publisher_client *client)
@@ -357,7 +396,6 @@ void client_unblock(struct publisher *publisher, struct publisher_client *client
     client->blocked = false;
     broker_drain_mail(publisher->broker);
     run(publisher, client, client->query, client->query_len);
-    settle(publisher, client);
 }
 
 void client_open(struct publisher *publisher, int fd)
@@ -375,6 +413,7 @@ void client_open(struct publisher *publisher, int fd)
     client->authenticated = publisher->settings->publish.password[0] == '\0';
     list_append(&publisher->clients, &client->link);
     list_init(&client->timed);
+    list_init(&client->answering);
     if (!client->authenticated && publisher->settings->limits.handshake_timeout > 0) {
         client->deadline_ms = publisher->now_ms + publisher->settings->limits.handshake_timeout;
         list_append(&publisher->strangers, &client->timed);

@@ -17,6 +17,7 @@
 enum {
     RECEIVE_BYTES = 256 * 1024, /* the shared buffer; what one connection may have executed in one turn */
     CARRY_BYTES = 16 * 1024,    /* an unfinished command up to here is carried into the shared buffer again */
+    TURN_BYTES = 64 * 1024,     /* of commands that are executed before the first of them is answered */
     REPLIES_MAX = 1024 * 1024,  /* past it, a connection that does not read its replies is not read */
     BULK_MIN = 64 * 1024,       /* commands other than PUBLISH have room whatever limits.message_bytes is */
     BULK_UNLIMITED = 512 * 1024 * 1024, /* as Redis, when limits.message_bytes is 0 */
@@ -39,8 +40,10 @@ struct publisher_client {
     uint32_t
         armed; /* epoll events; 0: not in the set, since a hang-up is reported whether asked for or not */
     uint64_t id;
-    struct list link;  /* in clients or dead */
-    struct list timed; /* in at most one of strangers, blocked, lingering */
+    struct list link;           /* in clients or dead */
+    struct list timed;          /* in at most one of strangers, blocked, lingering */
+    struct list answering;      /* in publisher.answering: executed in this turn, replies not sent yet */
+    size_t reply_at, reply_len; /* its part of publisher.reply */
     uint64_t deadline_ms;
     bool authenticated;
     bool resp3;
@@ -79,8 +82,10 @@ struct publisher {
     uint64_t client_count, last_id, accepted;
     size_t bulk_max, query_max;
 
-    char *receive; /* RECEIVE_BYTES, for all connections */
-    struct resp_out reply;
+    char *receive;         /* RECEIVE_BYTES, for all connections */
+    struct resp_out reply; /* of all connections' commands in this turn */
+    struct list answering;
+    size_t turn_bytes; /* executed since replies were last sent */
     struct resp_arg args[RESP_ARGS_MAX];
     struct publisher_stats stats;
     struct log_limit log_accept, log_auth, log_attack, log_memory;
@@ -90,6 +95,8 @@ struct publisher {
 void client_open(struct publisher *publisher, int fd); /* takes the descriptor */
 void client_close(struct publisher *publisher, struct publisher_client *client);
 void client_event(struct publisher *publisher, struct publisher_client *client, uint32_t events);
+/* Hands what was published to the reactors, then sends all replies of this turn. */
+void clients_answer(struct publisher *publisher);
 /* Executes what a blocked client had to leave. */
 void client_unblock(struct publisher *publisher, struct publisher_client *client);
 

@@ -1,0 +1,293 @@
+#include "gateway/broker/broker.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { REACTORS = 3 };
+
+struct fixture {
+    struct mailbox mail[REACTORS];
+    struct broker *broker;
+};
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    struct mailbox *mail[REACTORS];
+    for (int i = 0; i < REACTORS; i++) {
+        if (!mailbox_init(&f->mail[i]))
+            return -1;
+        mail[i] = &f->mail[i];
+    }
+    f->broker = broker_create(&(struct broker_config){
+        .reactors = REACTORS, .reactor_mail = mail, .message_bytes = 1000, .inflight_bytes = 4000});
+    *state = f;
+    return f->broker ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < REACTORS; i++)
+        mailbox_fini(&f->mail[i]);
+    broker_destroy(f->broker);
+    free(f);
+    return 0;
+}
+
+static void tell(struct fixture *f, uint16_t reactor, const char *topic, uint32_t subscribers)
+{
+    struct broker_interest *interest = broker_interest_create(
+        reactor, topic, strlen(topic), topic_hash(topic, strlen(topic)), subscribers, 1u << ADAPTER_RAW);
+    assert_non_null(interest);
+    mailbox_push(broker_mailbox(f->broker), &interest->mail.node);
+}
+
+static int64_t publish(struct fixture *f, const char *topic, const char *payload)
+{
+    return broker_publish(f->broker, topic, strlen(topic), payload, strlen(payload));
+}
+
+/* Takes the deliveries of a reactor as "payload payload …". */
+static const char *take(struct fixture *f, int reactor)
+{
+    static char text[4096];
+    size_t at = 0;
+    text[0] = '\0';
+    for (struct mailbox_node *node = mailbox_detach(&f->mail[reactor]), *next; node; node = next) {
+        next = node->next;
+        struct message *message = ((struct delivery *)node)->message;
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%.*s", at ? " " : "",
+                               (int)message->frames[ADAPTER_RAW].bytes - 2,
+                               (const char *)message_frame(message, ADAPTER_RAW) + 2);
+        message_unref(message);
+    }
+    return text;
+}
+
+static void a_publish_reaches_the_reactors_that_have_subscribers_and_no_other(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(publish(f, "news", "x"), 0);
+    tell(f, 0, "news", 2);
+    tell(f, 2, "news", 3);
+    tell(f, 1, "other", 1);
+    assert_int_equal(publish(f, "news", "x"), 0); /* not yet drained */
+    broker_drain_mail(f->broker);
+    assert_int_equal(broker_subscribers(f->broker, "news", 4), 5);
+    assert_int_equal(broker_topic_count(f->broker), 2);
+    assert_int_equal(publish(f, "news", "a"), 5);
+    broker_flush(f->broker);
+    assert_string_equal(take(f, 0), "a");
+    assert_string_equal(take(f, 1), "");
+    assert_string_equal(take(f, 2), "a");
+    assert_int_equal(broker_inflight_bytes(f->broker), 0);
+}
+
+static void counts_are_absolute_and_the_topic_vanishes_with_its_last_subscriber(void **state)
+{
+    struct fixture *f = *state;
+    tell(f, 0, "news", 2);
+    tell(f, 0, "news", 7);
+    tell(f, 1, "news", 1);
+    broker_drain_mail(f->broker);
+    assert_int_equal(broker_subscribers(f->broker, "news", 4), 8);
+    tell(f, 0, "news", 0);
+    tell(f, 2, "news", 0); /* never had any */
+    broker_drain_mail(f->broker);
+    assert_int_equal(broker_subscribers(f->broker, "news", 4), 1);
+    tell(f, 1, "news", 0);
+    broker_drain_mail(f->broker);
+    assert_int_equal(broker_topic_count(f->broker), 0);
+    assert_int_equal(publish(f, "news", "x"), 0);
+}
+
+static void deliveries_wait_for_the_flush_and_then_wake_each_reactor_once(void **state)
+{
+    struct fixture *f = *state;
+    tell(f, 0, "a", 1);
+    tell(f, 1, "a", 1);
+    tell(f, 1, "b", 1);
+    broker_drain_mail(f->broker);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(publish(f, "a", (const char *[]){"1", "3", "5", "7", "9"}[i]), 2);
+        assert_int_equal(publish(f, "b", (const char *[]){"2", "4", "6", "8", "10"}[i]), 1);
+    }
+    assert_false(mailbox_pending(&f->mail[0]) || mailbox_pending(&f->mail[1]));
+    broker_flush(f->broker);
+    broker_flush(f->broker); /* nothing more */
+    assert_int_equal(atomic_load(&f->mail[0].wakes), 1);
+    assert_int_equal(atomic_load(&f->mail[1].wakes), 1);
+    assert_int_equal(atomic_load(&f->mail[2].wakes), 0);
+    assert_string_equal(take(f, 0), "1 3 5 7 9");
+    assert_string_equal(take(f, 1), "1 2 3 4 5 6 7 8 9 10");
+}
+
+static void congestion_is_told_from_what_the_kernel_has_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    tell(f, 0, "a", 1);
+    broker_drain_mail(f->broker);
+    char payload[901];
+    memset(payload, 'x', 900);
+    payload[900] = '\0';
+    int published = 0;
+    while (!broker_congested(f->broker) && published < 100) {
+        assert_int_equal(publish(f, "a", payload), 1);
+        published++;
+    }
+    assert_in_range(published, 3, 5);
+    broker_flush(f->broker);
+    take(f, 0);
+    assert_false(broker_congested(f->broker));
+    assert_int_equal(broker_inflight_bytes(f->broker), 0);
+}
+
+static void a_payload_beyond_the_limit_is_refused_whole(void **state)
+{
+    struct fixture *f = *state;
+    tell(f, 0, "a", 1);
+    broker_drain_mail(f->broker);
+    char payload[1002];
+    memset(payload, 'x', 1001);
+    payload[1001] = '\0';
+    assert_int_equal(publish(f, "a", payload), -1);
+    payload[1000] = '\0';
+    assert_int_equal(publish(f, "a", payload), 1);
+    broker_flush(f->broker);
+    take(f, 0);
+}
+
+static void a_request_is_answered_after_its_message_is_on_its_way(void **state)
+{
+    struct fixture *f = *state;
+    struct mailbox answers;
+    assert_true(mailbox_init(&answers));
+    tell(f, 1, "a", 4);
+    const char *const payloads[] = {"one", "two"};
+    for (uint64_t i = 0; i < 2; i++) {
+        struct broker_request *request = broker_request_create(&answers, 40 + i, "a", 1, payloads[i], 3);
+        assert_non_null(request);
+        mailbox_push(broker_mailbox(f->broker), &request->mail.node);
+    }
+    broker_drain_mail(f->broker);
+    assert_string_equal(take(f, 1), "one two");
+    struct mailbox_node *node = mailbox_detach(&answers);
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_non_null(node);
+        struct broker_request *request = (struct broker_request *)node;
+        node = node->next;
+        assert_int_equal(request->token, 40 + i);
+        assert_int_equal(request->queued, 4);
+        free(request);
+    }
+    assert_null(node);
+    mailbox_fini(&answers);
+}
+
+static void mail_that_nobody_drained_is_freed_with_the_broker(void **state)
+{
+    struct fixture *f = *state;
+    tell(f, 1, "a", 4); /* LeakSanitizer looks */
+    struct broker_request *request = broker_request_create(&f->mail[0], 1, "a", 1, "x", 1);
+    assert_non_null(request);
+    mailbox_push(broker_mailbox(f->broker), &request->mail.node);
+}
+
+/* A reactor of the thread test: takes deliveries, checks that its topic's numbers rise by one. */
+struct consumer {
+    struct mailbox *mail;
+    unsigned expected, got;
+    bool ordered;
+};
+
+static void *consume(void *context)
+{
+    struct consumer *consumer = context;
+    while (consumer->got < consumer->expected) {
+        struct pollfd wait = {.fd = consumer->mail->wake_fd, .events = POLLIN};
+        poll(&wait, 1, 1000);
+        mailbox_clear_wake(consumer->mail);
+        for (struct mailbox_node *node = mailbox_detach(consumer->mail), *next; node; node = next) {
+            next = node->next;
+            struct message *message = ((struct delivery *)node)->message;
+            const char *payload = (const char *)message_frame(message, ADAPTER_RAW) + 2;
+            consumer->ordered &= strtoul(payload, NULL, 10) == consumer->got;
+            consumer->got++;
+            message_unref(message);
+        }
+    }
+    return NULL;
+}
+
+static void reactor_threads_get_every_message_in_order(void **state)
+{
+    struct fixture *f = *state;
+    enum { MESSAGES = 20000 };
+    struct consumer consumers[REACTORS];
+    pthread_t threads[REACTORS];
+    for (uint16_t i = 0; i < REACTORS; i++) {
+        tell(f, i, "news", 1);
+        consumers[i] = (struct consumer){.mail = &f->mail[i], .expected = MESSAGES, .ordered = true};
+        assert_int_equal(pthread_create(&threads[i], NULL, consume, &consumers[i]), 0);
+    }
+    broker_drain_mail(f->broker);
+    for (int i = 0; i < MESSAGES; i++) {
+        char payload[16];
+        sprintf(payload, "%d ", i);
+        assert_int_equal(publish(f, "news", payload), REACTORS);
+        if (i % 16 == 15)
+            broker_flush(f->broker);
+    }
+    broker_flush(f->broker);
+    for (int i = 0; i < REACTORS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(consumers[i].got, MESSAGES);
+        assert_true(consumers[i].ordered);
+    }
+    assert_int_equal(broker_inflight_bytes(f->broker), 0);
+}
+
+static void count_topic(void *context, const char *topic, size_t topic_bytes, uint64_t subscribers)
+{
+    (void)topic;
+    *(uint64_t *)context += subscribers * topic_bytes;
+}
+
+static void visiting_shows_each_topic_once(void **state)
+{
+    struct fixture *f = *state;
+    tell(f, 0, "a", 1);
+    tell(f, 1, "a", 2);
+    tell(f, 1, "bb", 5);
+    broker_drain_mail(f->broker);
+    uint64_t sum = 0;
+    broker_visit_topics(f->broker, count_topic, &sum);
+    assert_int_equal(sum, 3 * 1 + 5 * 2);
+}
+
+int main(void)
+{
+    if (!topic_hash_setup())
+        return 1;
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(a_publish_reaches_the_reactors_that_have_subscribers_and_no_other),
+        TEST(counts_are_absolute_and_the_topic_vanishes_with_its_last_subscriber),
+        TEST(deliveries_wait_for_the_flush_and_then_wake_each_reactor_once),
+        TEST(congestion_is_told_from_what_the_kernel_has_not_taken),
+        TEST(a_payload_beyond_the_limit_is_refused_whole),
+        TEST(a_request_is_answered_after_its_message_is_on_its_way),
+        TEST(mail_that_nobody_drained_is_freed_with_the_broker),
+        TEST(reactor_threads_get_every_message_in_order),
+        TEST(visiting_shows_each_topic_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
