@@ -1,35 +1,16 @@
 // pushgate-load must notice what a server does wrong, and nothing else; then it measures the gateway.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { flawed } from './lib/flawed.mjs';
-import { binary, makeCertificate, measurable, own, preset } from './lib/gateway.mjs';
+import { makeCertificate, measurable, own, preset } from './lib/gateway.mjs';
+import { run as runLoad } from './lib/load.mjs';
 
-const load = join(dirname(binary), 'pushgate-load');
 const connections = 100, messages = 10, flawedOnes = connections / 10;
 
-/** Runs the tool; `onReady` is called when all connections are open. Returns exit code, text and the JSON report. */
-function run(mode, options, { onReady } = {}) {
-  const all = { settle: measurable ? '1s' : '5s', quiet: true, json: '-', connections, ...(mode === 'fanout' && { messages }), ...options };
-  if (preset === 'tsan') all['shared-fds'] = true; // it tracks descriptors by number for the whole process
-  const child = spawn(load, [mode, ...Object.entries(all).map(([key, value]) => (value === true ? `--${key}` : `--${key}=${value}`))]);
-  let out = '', text = '', ready = false;
-  child.stdout.on('data', data => {
-    out += data;
-    if (!ready && out.startsWith('ready\n')) {
-      ready = true;
-      onReady?.(child);
-    }
-  });
-  child.stderr.on('data', data => { text += data; });
-  return new Promise(resolve => child.on('close', code => {
-    const json = out.slice(out.indexOf('{'));
-    resolve({ code, text, ready, report: json.startsWith('{') ? JSON.parse(json) : null });
-  }));
-}
+const run = (mode, options, more) => runLoad(mode, { connections, ...(mode === 'fanout' && { messages }), ...options }, more);
 
 const clean = { lost: 0, duplicated: 0, out_of_order: 0, corrupt: 0, misrouted: 0, foreign: 0 };
 function verdict({ messages: { lost, duplicated, out_of_order, corrupt, misrouted, foreign } }) {
