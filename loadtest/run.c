@@ -21,6 +21,7 @@ enum {
     TICK_MS = 20,
     LINGER_MS = 300, /* for duplicates after the last message */
     SAMPLE_MS = 1000,
+    SECOND_INTERRUPT_MS = 500, /* sooner is the same: shells and timeout(1) signal process and group */
     LINE_MS = 5000,
     LIVE_LINE_MS = 200,
     SAMPLES_MAX = 100000,
@@ -40,7 +41,8 @@ struct load_run {
     uint64_t began_ns, sampled_ns, line_ns;
     const char *doing;
     bool terminal;
-    unsigned interrupts;
+    unsigned interrupts; /* 1: end early; 2: at once */
+    uint64_t interrupted_ns;
     struct load_sample *samples;
     size_t sample_count, sample_cap;
     struct load_result result;
@@ -135,8 +137,10 @@ static void tick(struct load_run *run)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    if (sigtimedwait(&signals, NULL, &pause) > 0) {
+    if (sigtimedwait(&signals, NULL, &pause) > 0 &&
+        (run->interrupts == 0 || now_ns - run->interrupted_ns > SECOND_INTERRUPT_MS * UINT64_C(1000000))) {
         run->interrupts++;
+        run->interrupted_ns = now_ns;
         run->result.interrupted = true;
     }
     bool due_sample = now_ns - run->sampled_ns >= SAMPLE_MS * UINT64_C(1000000);
