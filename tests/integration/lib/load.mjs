@@ -7,7 +7,7 @@ const load = join(dirname(binary), 'pushgate-load');
 
 /** Runs the tool; `onReady` is called when all connections are open. Returns exit code, text and the JSON report. */
 export function run(mode, options, { onReady } = {}) {
-  const all = { settle: measurable ? '1s' : '5s', quiet: true, json: '-', ...options };
+  const all = { settle: measurable ? '1s' : '2s', quiet: true, json: '-', ...options };
   if (preset === 'tsan') all['shared-fds'] = true; // it tracks descriptors by number for the whole process
   const child = spawn(load, [mode, ...Object.entries(all).map(([key, value]) => (value === true ? `--${key}` : `--${key}=${value}`))]);
   let out = '', text = '', ready = false;
