@@ -83,7 +83,7 @@ static bool plan(struct gateway *gateway, uint32_t *capacity)
     }
     if (wanted > reactors * each)
         log_event(LOG_WARN, "fewer_connections", "wanted=%llu possible=%llu reactors=%llu nofile=%llu",
-                  (unsigned long long)wanted, (unsigned long long)(reactors * each),
+                  (unsigned long long)wanted, (unsigned long long)reactors * each,
                   (unsigned long long)reactors, (unsigned long long)fds);
     gateway->reactor_count = (uint32_t)reactors;
     *capacity = each < UINT32_MAX / 8 ? (uint32_t)each : UINT32_MAX / 8;
@@ -379,7 +379,7 @@ static void drain_reactors(struct gateway *gateway, uint64_t ms)
 /* Waits for the reactors; a second signal ends at once. */
 static void join_reactors(struct gateway *gateway, const sigset_t *signals)
 {
-    const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+    const struct timespec pause = {.tv_nsec = 5000000};
     for (uint32_t i = 0; i < gateway->reactors_started;) {
         if (reactor_try_join(gateway->reactors[i])) {
             i++;

@@ -7,11 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_MESSAGES = 64, BATCH_BYTES = TLS_RECORD_PLAINTEXT_MAX, SPARE_MAX = 4, PREFETCH = 4 };
+enum { BATCH_MESSAGES = 64, BATCH_BYTES = TLS_RECORD_PLAINTEXT_MAX, PREFETCH = 4 };
 
 /* What a topic is sending now. */
 struct batch {
-    struct list link; /* in the spare list */
     uint32_t count;
     struct message *messages[BATCH_MESSAGES]; /* one reference each */
     struct {
@@ -26,20 +25,11 @@ void fanout_init(struct fanout *fanout, struct pool *pool)
 {
     *fanout = (struct fanout){.pool = pool};
     list_init(&fanout->run);
-    list_init(&fanout->spare);
 }
 
 static struct batch *batch_acquire(struct fanout *fanout)
 {
-    struct list *link = list_pop(&fanout->spare);
-    if (link) {
-        fanout->spare_count--;
-        return LIST_ITEM(link, struct batch, link);
-    }
-    struct batch *batch = calloc(1, sizeof *batch);
-    if (batch)
-        list_init(&batch->link);
-    return batch;
+    return fanout->spare_count ? fanout->spare[--fanout->spare_count] : calloc(1, sizeof(struct batch));
 }
 
 static void batch_free(struct batch *batch)
@@ -55,12 +45,10 @@ static void batch_release(struct fanout *fanout, struct batch *batch)
         message_unref(batch->messages[i]);
     batch->count = 0;
     memset(batch->wire, 0, sizeof batch->wire);
-    if (fanout->spare_count == SPARE_MAX) {
+    if (fanout->spare_count < FANOUT_SPARE_MAX)
+        fanout->spare[fanout->spare_count++] = batch;
+    else
         batch_free(batch);
-        return;
-    }
-    list_append(&fanout->spare, &batch->link);
-    fanout->spare_count++;
 }
 
 static struct mailbox_node *pending_pop(struct topic *topic)
@@ -95,8 +83,8 @@ void fanout_fini(struct fanout *fanout)
         topic->batch = NULL;
         drop_pending(topic);
     }
-    for (struct list *link; (link = list_pop(&fanout->spare));)
-        batch_free(LIST_ITEM(link, struct batch, link));
+    while (fanout->spare_count)
+        batch_free(fanout->spare[--fanout->spare_count]);
 }
 
 void fanout_accept(struct fanout *fanout, struct mailbox_node *deliveries)

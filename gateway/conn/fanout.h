@@ -12,10 +12,12 @@
 
 #include "gateway/conn/pool.h"
 
+enum { FANOUT_SPARE_MAX = 4 };
+
 struct fanout {
     struct pool *pool;
-    struct list run;   /* topics that have something to send, in turn */
-    struct list spare; /* batches for reuse */
+    struct list run;                       /* topics that have something to send, in turn */
+    struct batch *spare[FANOUT_SPARE_MAX]; /* for reuse */
     uint32_t spare_count;
 };
 

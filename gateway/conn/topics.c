@@ -8,15 +8,21 @@
 
 enum { CELLS_START = 64, FEW = 2 };
 
+static struct topic_cell *cells_new(uint32_t cells)
+{
+    struct topic_cell *fresh = calloc(cells, sizeof *fresh);
+    for (uint32_t i = 0; fresh && i < cells; i++)
+        fresh[i].topic = TOPIC_NONE;
+    return fresh;
+}
+
 bool topics_init(struct topics *topics, uint32_t max_topics)
 {
     *topics = (struct topics){0};
-    topics->cells = malloc(CELLS_START * sizeof *topics->cells);
+    topics->cells = cells_new(CELLS_START);
     if (!topics->cells)
         return false;
     topics->cell_mask = CELLS_START - 1;
-    for (uint32_t i = 0; i < CELLS_START; i++)
-        topics->cells[i].topic = TOPIC_NONE;
     if (!slab_init(&topics->slab, sizeof(struct topic), max_topics)) {
         free(topics->cells);
         return false;
@@ -69,11 +75,9 @@ static bool cells_resize(struct topics *topics, uint32_t cells)
 {
     struct topic_cell *old = topics->cells;
     uint32_t old_mask = topics->cell_mask;
-    struct topic_cell *fresh = malloc(cells * sizeof *fresh);
+    struct topic_cell *fresh = cells_new(cells);
     if (!fresh)
         return false;
-    for (uint32_t i = 0; i < cells; i++)
-        fresh[i].topic = TOPIC_NONE;
     topics->cells = fresh;
     topics->cell_mask = cells - 1;
     for (uint32_t i = 0; i <= old_mask; i++)
