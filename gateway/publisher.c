@@ -166,8 +166,11 @@ static void unblock(struct publisher *publisher)
 
 static void free_dead(struct publisher *publisher)
 {
-    for (struct list *link; (link = list_pop(&publisher->dead));)
+    for (struct list *link = publisher->dead.next, *next; link != &publisher->dead; link = next) {
+        next = link->next;
         free(LIST_ITEM(link, struct publisher_client, link));
+    }
+    list_init(&publisher->dead);
 }
 
 static int earlier(const struct publisher *publisher, int wait_ms, uint64_t deadline_ms)

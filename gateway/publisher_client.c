@@ -223,16 +223,17 @@ static bool keep_query(struct publisher_client *client, const char *data, size_t
         forget_query(client);
         return true;
     }
-    if (client->query_cap < len) {
-        /* data is the shared buffer here: what stands in the own one fits into it */
+    if (client->query_cap >= len) {
+        memmove(client->query, data, len);
+    } else {
         char *query = malloc(len);
         if (!query)
             return false;
+        memcpy(query, data, len);
         free(client->query);
         client->query = query;
         client->query_cap = len;
     }
-    memmove(client->query, data, len);
     client->query_len = len;
     return true;
 }

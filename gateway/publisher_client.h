@@ -107,5 +107,17 @@ enum command_result {
     COMMAND_QUIT,  /* close after the reply */
     COMMAND_ABORT, /* close at once */
 };
+/* Client libraries choose what they use by this number; what we answer is what a Redis of that version
+ * answers. */
+#define REDIS_VERSION "7.0.0"
+
+struct call {
+    struct publisher *publisher;
+    struct publisher_client *client;
+    const struct resp_arg *args;
+    size_t count;
+    struct resp_out *out;
+};
+enum command_result command_info(const struct call *call); /* publisher_info.c */
 enum command_result command_execute(struct publisher *publisher, struct publisher_client *client,
                                     const struct resp_command *command, struct resp_out *out);

@@ -10,24 +10,25 @@
 
 _Static_assert(ADAPTER_COUNT <= 16, "registry_interest.adapters has 16 bits");
 
-/* Deliveries that wait for broker_flush(), linked oldest to newest. */
-struct chain {
+/* A reactor, and its deliveries that wait for broker_flush(). */
+struct target {
+    struct mailbox *mail;
     struct mailbox_node *oldest, *newest;
 };
 
-struct broker {
+/* Reactors write the first two all the time, so those must not share a cache line with what the publisher
+ * reads for every command. */
+struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
+    _Alignas(64) _Atomic uint64_t inflight;
     struct mailbox mailbox;
-    struct registry registry;
-    struct mailbox **reactor_mail;
-    struct chain *chains; /* per reactor */
-    uint16_t *held;       /* reactors whose chain is not empty, so that a flush does not look at all */
+    _Alignas(64) struct registry registry;
+    struct target *targets; /* per reactor */
+    uint16_t *held;         /* reactors whose chain is not empty, so that a flush does not look at all */
     uint16_t held_count;
     uint16_t reactors;
     uint64_t message_bytes;
     uint64_t inflight_limit;
     struct log_limit no_memory;
-    /* Reactors decrease it for every message, so it must not share a line with what the publisher reads. */
-    _Alignas(64) _Atomic uint64_t inflight;
 };
 
 struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes,
@@ -84,20 +85,18 @@ struct broker *broker_create(const struct broker_config *config)
         .inflight_limit = config->inflight_bytes,
     };
     size_t reactors = config->reactors > 0 ? config->reactors : 1;
-    broker->reactor_mail = calloc(reactors, sizeof *broker->reactor_mail);
-    broker->chains = calloc(reactors, sizeof *broker->chains);
+    broker->targets = calloc(reactors, sizeof *broker->targets);
     broker->held = calloc(reactors, sizeof *broker->held);
-    if (!broker->reactor_mail || !broker->chains || !broker->held || !registry_init(&broker->registry))
+    if (!broker->targets || !broker->held || !registry_init(&broker->registry))
         goto out;
     for (uint16_t i = 0; i < config->reactors; i++)
-        broker->reactor_mail[i] = config->reactor_mail[i];
+        broker->targets[i].mail = config->reactor_mail[i];
     if (mailbox_init(&broker->mailbox))
         return broker;
     registry_fini(&broker->registry);
 out:
     free(broker->held);
-    free(broker->chains);
-    free(broker->reactor_mail);
+    free(broker->targets);
     free(broker);
     return NULL;
 }
@@ -115,8 +114,7 @@ void broker_destroy(struct broker *broker)
     mailbox_fini(&broker->mailbox);
     registry_fini(&broker->registry);
     free(broker->held);
-    free(broker->chains);
-    free(broker->reactor_mail);
+    free(broker->targets);
     free(broker);
 }
 
@@ -169,15 +167,15 @@ void broker_drain_mail(struct broker *broker)
 
 static void hold(struct broker *broker, uint16_t reactor, struct mailbox_node *node)
 {
-    struct chain *chain = &broker->chains[reactor];
+    struct target *target = &broker->targets[reactor];
     node->next = NULL;
-    if (chain->newest)
-        chain->newest->next = node;
+    if (target->newest)
+        target->newest->next = node;
     else {
-        chain->oldest = node;
+        target->oldest = node;
         broker->held[broker->held_count++] = reactor;
     }
-    chain->newest = node;
+    target->newest = node;
 }
 
 int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,
@@ -215,9 +213,9 @@ int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_by
 void broker_flush(struct broker *broker)
 {
     for (uint16_t i = 0; i < broker->held_count; i++) {
-        struct chain *chain = &broker->chains[broker->held[i]];
-        mailbox_push_chain(broker->reactor_mail[broker->held[i]], chain->oldest, chain->newest);
-        *chain = (struct chain){0};
+        struct target *target = &broker->targets[broker->held[i]];
+        mailbox_push_chain(target->mail, target->oldest, target->newest);
+        target->oldest = target->newest = NULL;
     }
     broker->held_count = 0;
 }

@@ -115,7 +115,7 @@ static void remove_entry(struct registry *registry, struct registry_slot *slot)
 static bool entry_add(struct registry_entry *entry, struct registry_interest interest)
 {
     if (entry->count == entry->capacity) {
-        PG_ASSERT(entry->capacity <= UINT16_MAX / 2);
+        PG_ASSERT(entry->capacity >= 1 && entry->capacity <= UINT16_MAX / 2);
         uint16_t capacity = (uint16_t)(entry->capacity * 2);
         struct registry_interest *grown =
             realloc(entry->capacity > 1 ? entry->interest.many : NULL, capacity * sizeof *grown);

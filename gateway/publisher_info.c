@@ -1,0 +1,73 @@
+#include "gateway/publisher_client.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+struct info {
+    const struct call *call;
+    char text[2048];
+    size_t len;
+    bool wanted; /* the section that is being written */
+};
+
+static void info_section(struct info *info, const char *name)
+{
+    const struct call *call = info->call;
+    info->wanted = call->count == 1;
+    for (size_t i = 1; i < call->count; i++)
+        info->wanted |= resp_arg_is(&call->args[i], name) || resp_arg_is(&call->args[i], "all") ||
+                        resp_arg_is(&call->args[i], "default") || resp_arg_is(&call->args[i], "everything");
+    if (info->wanted)
+        info->len += (size_t)snprintf(info->text + info->len, sizeof info->text - info->len, "%s# %s\r\n",
+                                      info->len > 0 ? "\r\n" : "", name);
+}
+
+static void info_text(struct info *info, const char *key, const char *value)
+{
+    if (info->wanted)
+        info->len +=
+            (size_t)snprintf(info->text + info->len, sizeof info->text - info->len, "%s:%s\r\n", key, value);
+}
+
+static void info_number(struct info *info, const char *key, uint64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof text, "%" PRIu64, value);
+    info_text(info, key, text);
+}
+
+enum command_result command_info(const struct call *call)
+{
+    struct publisher *publisher = call->publisher;
+    const struct publisher_stats *stats = &publisher->stats;
+    struct info info = {.call = call}; /* some 900 bytes when everything is asked for */
+    info_section(&info, "Server");
+    info_text(&info, "pushgate_version", PUSHGATE_VERSION);
+    info_text(&info, "redis_version", REDIS_VERSION); /* client libraries parse it */
+    info_text(&info, "redis_mode", "standalone");
+    info_number(&info, "arch_bits", sizeof(void *) * 8);
+    info_number(&info, "process_id", (uint64_t)getpid());
+    info_number(&info, "uptime_in_seconds", (publisher->now_ms - publisher->started_ms) / 1000);
+    info_section(&info, "Clients");
+    info_number(&info, "connected_clients", publisher->client_count);
+    info_number(&info, "maxclients", publisher->settings->limits.publishers);
+    info_section(&info, "Persistence");
+    info_text(&info, "loading", "0");
+    info_section(&info, "Stats");
+    info_number(&info, "total_connections_received", publisher->accepted);
+    info_number(&info, "total_commands_processed", counter_read(&stats->commands));
+    info_number(&info, "total_error_replies", counter_read(&stats->errors));
+    info_number(&info, "pubsub_channels", broker_topic_count(publisher->broker));
+    info_number(&info, "pubsub_patterns", 0);
+    info_number(&info, "messages_published", counter_read(&stats->publishes));
+    info_number(&info, "messages_published_bytes", counter_read(&stats->publish_bytes));
+    info_number(&info, "messages_queued", counter_read(&stats->publish_reached));
+    info_number(&info, "inflight_bytes", broker_inflight_bytes(publisher->broker));
+    info_section(&info, "Replication");
+    info_text(&info, "role", "master");
+    info_number(&info, "connected_slaves", 0);
+    info_section(&info, "Keyspace");
+    resp_bulk(call->out, info.text, info.len);
+    return COMMAND_DONE;
+}
