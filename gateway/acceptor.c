@@ -6,6 +6,7 @@
 #include "gateway/base/log.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -20,6 +21,8 @@ enum {
     ACCEPT_PAUSE_MS = 100, /* after an error that passes only when something is freed */
     SLOTS_KEPT_FREE = 1,
     BATCH_RETRY_MS = 1,
+    TRIM_AFTER = 256, /* handshakes: a few MiB of OpenSSL's */
+    TRIM_EVERY_MS = 1000,
     ADVANCE_BUDGET = 1024,
 };
 
@@ -218,6 +221,19 @@ static int wait_ms(const struct acceptor *acceptor)
     return ms < 3600000 ? (int)ms : 3600000;
 }
 
+/* A herd of handshakes leaves the allocator's heaps large and empty: when the last one is through, they go
+ * back to the kernel. */
+static void trim_memory(struct acceptor *acceptor)
+{
+    if (acceptor->slots.used > 0 || acceptor->ended_since_trim < TRIM_AFTER ||
+        acceptor->now - acceptor->trimmed_at < TRIM_EVERY_MS / WHEEL_TICK_MS)
+        return;
+    acceptor->ended_since_trim = 0;
+    acceptor->trimmed_at = acceptor->now;
+    slab_trim(&acceptor->slots);
+    (void)malloc_trim(0);
+}
+
 static void *acceptor_main(void *argument)
 {
     struct acceptor *acceptor = argument;
@@ -235,6 +251,7 @@ static void *acceptor_main(void *argument)
         for (uint32_t i = 0; i < acceptor->freed.count; i++)
             slab_free(&acceptor->slots, acceptor->freed.items[i]);
         acceptor->freed.count = 0;
+        trim_memory(acceptor);
         if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0 &&
             slots_left(acceptor))
             set_listening(acceptor, true);

@@ -25,6 +25,7 @@ void pending_release(struct acceptor *acceptor, struct pending *pending)
     buffer_fini(&pending->out);
     pending->state = PENDING_FREE;
     counter_sub(&acceptor->stats.handshaking, 1);
+    acceptor->ended_since_trim++;
     struct index_list_u32 *freed = &acceptor->freed; /* has room for every slot */
     freed->items[freed->count++] = acceptor_index(acceptor, pending);
 }
