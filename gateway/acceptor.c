@@ -37,12 +37,17 @@ struct acceptor *acceptor_create(const struct acceptor_config *config, char *err
     acceptor->config = *config;
     acceptor->shared = config->shared;
     acceptor->tls = config->tls;
+    if (config->ticket_keys)
+        acceptor->ticket_keys = tls_ticket_keys_retain(config->ticket_keys);
+    if (acceptor->tls)
+        tls_context_set_ticket_keys(acceptor->tls, acceptor->ticket_keys);
     acceptor->epoll_fd = -1;
     acceptor->mailbox.wake_fd = -1;
     uint64_t ticks = config->shared->settings->limits.handshake_timeout / WHEEL_TICK_MS;
     acceptor->deadline_ticks = ticks < INT32_MAX ? (uint32_t)ticks : INT32_MAX;
     if (!slab_init(&acceptor->slots, sizeof(struct pending), ACCEPTOR_SLOTS))
         goto failed;
+    slab_hide(&acceptor->slots); /* keys among them, once a handshake is done */
     acceptor->now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS);
     wheel_init(&acceptor->wheel, acceptor->slots.base + offsetof(struct pending, timer),
                sizeof(struct pending), acceptor->now);
@@ -184,6 +189,13 @@ static void read_mailbox(struct acceptor *acceptor)
         tls_context_destroy(acceptor->tls);
         acceptor->tls = fresh;
     }
+    struct tls_ticket_keys *keys = atomic_exchange(&acceptor->new_ticket_keys, NULL);
+    if (keys) {
+        tls_ticket_keys_release(acceptor->ticket_keys);
+        acceptor->ticket_keys = keys;
+    }
+    if (fresh || keys)
+        tls_context_set_ticket_keys(acceptor->tls, acceptor->ticket_keys);
 }
 
 static void handle_event(struct acceptor *acceptor, const struct epoll_event *event)
@@ -287,6 +299,12 @@ void acceptor_reload(struct acceptor *acceptor, struct tls_context *context)
     mailbox_wake(&acceptor->mailbox);
 }
 
+void acceptor_rotate(struct acceptor *acceptor, struct tls_ticket_keys *keys)
+{
+    tls_ticket_keys_release(atomic_exchange(&acceptor->new_ticket_keys, keys));
+    mailbox_wake(&acceptor->mailbox);
+}
+
 /* After the thread: what is in batches is still given to its reactor, handshakes end. */
 static void wind_up(struct acceptor *acceptor)
 {
@@ -336,6 +354,8 @@ void acceptor_destroy(struct acceptor *acceptor)
     struct tls_context *unused = atomic_load(&acceptor->new_tls);
     if (unused)
         tls_context_destroy(unused);
+    tls_ticket_keys_release(acceptor->ticket_keys);
+    tls_ticket_keys_release(atomic_load(&acceptor->new_ticket_keys));
     if (acceptor->mailbox.wake_fd >= 0)
         mailbox_fini(&acceptor->mailbox);
     if (acceptor->epoll_fd >= 0)

@@ -27,8 +27,9 @@ struct acceptor_shared {
 struct acceptor_config {
     struct acceptor_shared *shared;
     uint16_t number;
-    int listen_fds[2];       /* by enum transport; -1: none. Owned by the acceptor from now on */
-    struct tls_context *tls; /* NULL without a wss listener. Owned by the acceptor from now on */
+    int listen_fds[2];                   /* by enum transport; -1: none. Owned by the acceptor from now on */
+    struct tls_context *tls;             /* NULL without a wss listener. Owned by the acceptor from now on */
+    struct tls_ticket_keys *ticket_keys; /* NULL: nobody resumes. The acceptor takes a reference of its own */
 };
 
 struct acceptor *acceptor_create(const struct acceptor_config *config, char *error, size_t error_size);
@@ -38,6 +39,8 @@ const struct acceptor_stats *acceptor_stats(const struct acceptor *acceptor);
 /* New handshakes use `context` (owned by the acceptor from now on); those in progress and live connections
  * are not touched. */
 void acceptor_reload(struct acceptor *acceptor, struct tls_context *context);
+/* Tickets are made and opened with `keys` from now on (a reference of the acceptor's from now on). */
+void acceptor_rotate(struct acceptor *acceptor, struct tls_ticket_keys *keys);
 /* Closes listeners and unfinished handshakes; returns when the thread has ended. */
 void acceptor_stop(struct acceptor *acceptor);
 void acceptor_destroy(struct acceptor *acceptor);

@@ -52,8 +52,10 @@ struct acceptor {
     uint32_t deadline_ticks;
     struct tls_crypto *crypto;
     struct tls_context *tls;
-    _Atomic(struct tls_context *) new_tls; /* from acceptor_reload(), taken by the thread */
-    struct mailbox mailbox;                /* answers of the broker, wakes */
+    struct tls_ticket_keys *ticket_keys;               /* what `tls` has, and its successor will have */
+    _Atomic(struct tls_context *) new_tls;             /* from acceptor_reload(), taken by the thread */
+    _Atomic(struct tls_ticket_keys *) new_ticket_keys; /* from acceptor_rotate(), likewise */
+    struct mailbox mailbox;                            /* answers of the broker, wakes */
     _Atomic bool stop;
     bool listening;                  /* listeners are in epoll */
     uint32_t accept_pause_until;     /* tick; meaningful while !listening */

@@ -130,6 +130,7 @@ void cli_print_help(FILE *out)
           "\n",
           out);
     config_print_help(settings_keys, settings_key_count, out);
+    config_print_section_help(&settings_tls_hosts, out);
 }
 
 void cli_print_sample(FILE *out)
@@ -141,6 +142,7 @@ void cli_print_sample(FILE *out)
         "\n",
         out);
     config_print_sample(settings_keys, settings_key_count, out);
+    config_print_section_sample(&settings_tls_hosts, out);
 }
 
 static void print_limit(const char *name, rlim_t value, FILE *out)

@@ -7,6 +7,7 @@
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
+#include "gateway/harden.h"
 #include "gateway/publisher.h"
 #include "gateway/reactor.h"
 
@@ -40,6 +41,8 @@ struct gateway {
     struct acceptor **acceptors;
     const struct acceptor_stats **acceptor_stats;
     uint32_t acceptor_count, acceptors_started;
+    struct tls_ticket_keys *ticket_keys; /* NULL without wss or tickets */
+    uint64_t ticket_rotation;            /* ms by the monotonic clock; 0: never */
     struct admin *admin;
     _Atomic bool ready, draining;
     char error[512];
@@ -214,9 +217,68 @@ static bool start_publisher(struct gateway *gateway)
 
 static struct tls_context *load_tls(const struct settings *settings, char *error, size_t error_size)
 {
-    struct tls_context_config config = {.certificate_file = settings->tls.certificate,
-                                        .private_key_file = settings->tls.private_key};
+    struct tls_context_config config = {
+        .certificate_file = settings->tls.certificate,
+        .private_key_file = settings->tls.private_key,
+        .hosts = settings->tls.hosts,
+        .host_count = settings->tls.host_count,
+        .ciphersuites = settings->tls.ciphersuites,
+        .tickets = (unsigned)settings->tls.tickets,
+        .ticket_lifetime_s = settings->tls.ticket_rotation / 1000,
+    };
     return tls_context_create(&config, error, error_size);
+}
+
+/* The file's keys, or a random one and the first of those in use. */
+static struct tls_ticket_keys *next_ticket_keys(const struct gateway *gateway, char *error, size_t error_size)
+{
+    const char *path = gateway->settings->tls.ticket_key_file;
+    if (*path)
+        return tls_ticket_keys_read(path, error, error_size);
+    struct tls_ticket_keys *keys = tls_ticket_keys_create(gateway->ticket_keys);
+    if (!keys)
+        snprintf(error, error_size, "cannot make a ticket key: out of memory or random bytes");
+    return keys;
+}
+
+static void plan_rotation(struct gateway *gateway)
+{
+    const struct settings *settings = gateway->settings;
+    bool own = gateway->ticket_keys && !*settings->tls.ticket_key_file;
+    gateway->ticket_rotation =
+        own && settings->tls.ticket_rotation ? clock_monotonic_ms() + settings->tls.ticket_rotation : 0;
+}
+
+static bool make_ticket_keys(struct gateway *gateway)
+{
+    const struct settings *settings = gateway->settings;
+    if (!*settings->listen.wss || !settings->tls.tickets)
+        return true;
+    gateway->ticket_keys = next_ticket_keys(gateway, gateway->error, sizeof gateway->error);
+    plan_rotation(gateway);
+    return gateway->ticket_keys != NULL;
+}
+
+/* Takes over the reference. */
+static void use_ticket_keys(struct gateway *gateway, struct tls_ticket_keys *keys)
+{
+    tls_ticket_keys_release(gateway->ticket_keys);
+    gateway->ticket_keys = keys;
+    for (uint32_t i = 0; i < gateway->acceptor_count; i++)
+        acceptor_rotate(gateway->acceptors[i], tls_ticket_keys_retain(keys));
+}
+
+static void rotate_ticket_keys(struct gateway *gateway)
+{
+    char why[256];
+    struct tls_ticket_keys *keys = next_ticket_keys(gateway, why, sizeof why);
+    if (keys) {
+        use_ticket_keys(gateway, keys);
+        log_event(LOG_INFO, "ticket_keys_rotated", "keys=%zu", tls_ticket_keys_count(keys));
+    } else {
+        log_event(LOG_ERROR, "rotation_failed", "error=%s kept=%s", why, "the ticket keys in use");
+    }
+    plan_rotation(gateway);
 }
 
 /* Listeners of one acceptor. With port 0 the first one's choice holds for all. */
@@ -246,6 +308,8 @@ static bool open_acceptor_listeners(struct gateway *gateway, int fds[TRANSPORT_C
 static bool start_acceptors(struct gateway *gateway)
 {
     const struct settings *settings = gateway->settings;
+    if (!make_ticket_keys(gateway))
+        return false;
     gateway->acceptors = calloc(gateway->acceptor_count, sizeof *gateway->acceptors);
     gateway->acceptor_stats = calloc(gateway->acceptor_count, sizeof *gateway->acceptor_stats);
     if (!gateway->acceptors || !gateway->acceptor_stats)
@@ -259,17 +323,13 @@ static bool start_acceptors(struct gateway *gateway)
         .connection_limit = settings->limits.connections,
     };
     char chosen[TRANSPORT_COUNT][128] = {"", ""};
-    struct tls_context *first_tls = NULL; /* a client resumes with whichever acceptor it meets */
     for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
-        struct acceptor_config config = {.shared = &gateway->shared, .number = (uint16_t)i};
+        struct acceptor_config config = {
+            .shared = &gateway->shared, .number = (uint16_t)i, .ticket_keys = gateway->ticket_keys};
         if (*settings->listen.wss) {
             config.tls = load_tls(settings, gateway->error, sizeof gateway->error);
             if (!config.tls)
                 return false;
-            if (i == 0)
-                first_tls = config.tls;
-            else if (!tls_context_share_tickets(config.tls, first_tls))
-                log_event(LOG_WARN, "tickets_not_shared", "acceptor=%u", i);
         }
         bool open = open_acceptor_listeners(gateway, config.listen_fds, chosen);
         if (open)
@@ -339,14 +399,21 @@ static void reload(struct gateway *gateway)
         return;
     /* All or nothing: a bad file must not leave acceptors with different certificates. */
     struct tls_context **fresh = calloc(gateway->acceptor_count, sizeof *fresh);
+    struct tls_ticket_keys *keys = NULL;
     char why[512] = "out of memory";
     bool ok = fresh != NULL;
     for (uint32_t i = 0; ok && i < gateway->acceptor_count; i++) {
         fresh[i] = load_tls(gateway->settings, why, sizeof why);
-        ok = fresh[i] && (i == 0 || tls_context_share_tickets(fresh[i], fresh[0]));
+        ok = fresh[i] != NULL;
+    }
+    /* Random keys have nothing to do with certificates: they go on as they are. */
+    if (ok && gateway->ticket_keys && *gateway->settings->tls.ticket_key_file) {
+        keys = next_ticket_keys(gateway, why, sizeof why);
+        ok = keys != NULL;
     }
     if (!ok) {
-        log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why, "the certificate in use");
+        log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why,
+                  "the certificates and ticket keys in use");
         for (uint32_t i = 0; fresh && i < gateway->acceptor_count; i++)
             if (fresh[i])
                 tls_context_destroy(fresh[i]);
@@ -356,17 +423,35 @@ static void reload(struct gateway *gateway)
     for (uint32_t i = 0; i < gateway->acceptor_count; i++)
         acceptor_reload(gateway->acceptors[i], fresh[i]);
     free(fresh);
-    log_event(LOG_INFO, "reloaded", "certificate=%s", gateway->settings->tls.certificate);
+    if (keys)
+        use_ticket_keys(gateway, keys);
+    log_event(LOG_INFO, "reloaded", "certificate=%s hosts=%zu ticket_keys=%zu",
+              gateway->settings->tls.certificate, gateway->settings->tls.host_count,
+              gateway->ticket_keys ? tls_ticket_keys_count(gateway->ticket_keys) : 0);
+}
+
+/* Until a signal comes or ticket keys are due for their successors; 0: the latter. */
+static int wait_for_signal(const struct gateway *gateway, const sigset_t *signals)
+{
+    if (!gateway->ticket_rotation)
+        return sigwaitinfo(signals, NULL);
+    uint64_t now = clock_monotonic_ms();
+    uint64_t ms = gateway->ticket_rotation > now ? gateway->ticket_rotation - now : 0;
+    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
+    int signal = sigtimedwait(signals, NULL, &left);
+    return signal < 0 && errno == EAGAIN ? 0 : signal;
 }
 
 static void serve(struct gateway *gateway, const sigset_t *signals)
 {
     for (;;) {
-        int signal = sigwaitinfo(signals, NULL);
+        int signal = wait_for_signal(gateway, signals);
         if (signal == SIGTERM || signal == SIGINT)
             return;
         if (signal == SIGHUP)
             reload(gateway);
+        if (signal == 0)
+            rotate_ticket_keys(gateway);
     }
 }
 
@@ -432,6 +517,7 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
             close(gateway->ports[i].transfer_fd);
     if (gateway->ip_limit)
         ip_limit_destroy(gateway->ip_limit);
+    tls_ticket_keys_release(gateway->ticket_keys);
     free(gateway->acceptors);
     free(gateway->acceptor_stats);
     free(gateway->reactors);
@@ -463,6 +549,7 @@ int gateway_run(const struct settings *settings)
         return 1;
     gateway->settings = settings;
     log_setup((enum log_level)settings->log.level, (enum log_format)settings->log.format);
+    harden_process(settings->debug.core_dumps);
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

@@ -39,7 +39,7 @@ int main(int argc, char **argv)
     struct settings settings = {0};
     char error[1024];
     enum cli_action action;
-    struct config *config = config_create(settings_keys, settings_key_count, &settings);
+    struct config *config = settings_config(&settings);
     if (!config) {
         fputs("pushgate: out of memory\n", stderr);
         return EXIT_FAILURE;

@@ -247,7 +247,7 @@ static bool send_content(struct client_context *context, struct client *client, 
     struct tls_direction *direction = &tls_of(client)->write;
     enum tls_suite suite = (enum tls_suite)client->suite;
     size_t bytes;
-    if (tls_direction_needs_update(direction)) {
+    if (tls_direction_needs_update(context->crypto, direction)) {
         bytes = tls_post_key_update(context->crypto, direction, suite, false, record);
         if (bytes == 0 || !send_raw(context, client, record, bytes, true))
             return false;

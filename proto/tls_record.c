@@ -13,8 +13,6 @@ enum {
     TAG_BYTES = 16,
     NONCE_BYTES = 12,
     KEY_BYTES_MAX = 32,
-    /* RFC 8446 §5.5: 2^24.5 records under one AES-GCM key. */
-    RECORDS_PER_KEY = 23726566,
 };
 
 /* One re-keyable AEAD. The key that it was last given is remembered, so that several records of one
@@ -34,6 +32,7 @@ struct suite_crypto {
 struct tls_crypto {
     EVP_KDF *kdf;
     EVP_KDF_CTX *kdf_ctx;
+    uint32_t records_per_key;
     struct suite_crypto aes_128_gcm, chacha20_poly1305;
 };
 
@@ -215,6 +214,7 @@ struct tls_crypto *tls_crypto_create(void)
     struct tls_crypto *crypto = OPENSSL_zalloc(sizeof *crypto);
     if (!crypto)
         return NULL;
+    crypto->records_per_key = TLS_RECORDS_PER_KEY;
     crypto->kdf = EVP_KDF_fetch(NULL, OSSL_KDF_NAME_TLS1_3_KDF, NULL);
     if (crypto->kdf)
         crypto->kdf_ctx = EVP_KDF_CTX_new(crypto->kdf);
@@ -272,10 +272,22 @@ uint64_t tls_direction_seq(const struct tls_direction *dir)
     return (uint64_t)dir->seq_high << 32 | dir->seq_low;
 }
 
-bool tls_direction_needs_update(const struct tls_direction *dir)
+bool tls_direction_needs_update(const struct tls_crypto *crypto, const struct tls_direction *dir)
 {
     /* The KeyUpdate itself is the last record under the old key. */
-    return tls_direction_seq(dir) >= RECORDS_PER_KEY - 1;
+    return tls_direction_seq(dir) >= crypto->records_per_key - 1;
+}
+
+bool tls_direction_overused(const struct tls_crypto *crypto, const struct tls_direction *dir)
+{
+    uint64_t seq = tls_direction_seq(dir);
+    return seq > 0 && seq % crypto->records_per_key == 0;
+}
+
+void tls_crypto_limit_records(struct tls_crypto *crypto, uint32_t records_per_key)
+{
+    crypto->records_per_key =
+        records_per_key && records_per_key < TLS_RECORDS_PER_KEY ? records_per_key : TLS_RECORDS_PER_KEY;
 }
 
 size_t tls_record_seal(struct tls_crypto *crypto, struct tls_direction *dir, enum tls_suite suite,

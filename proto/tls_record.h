@@ -21,6 +21,7 @@ enum {
     TLS_RECORD_CIPHERTEXT_MAX = (1 << 14) + 256, /* RFC 8446 §5.2: length field of a protected record */
     TLS_RECORD_OVERHEAD = 5 + 1 + 16,            /* header, inner content type, AEAD tag; no padding */
     TLS_SECRET_BYTES = 32,                       /* both suites hash with SHA-256 */
+    TLS_RECORDS_PER_KEY = 23726566, /* RFC 8446 §5.5: 2^24.5 full records under one AES-GCM key */
 };
 
 enum tls_suite {
@@ -78,9 +79,13 @@ bool tls_direction_update(struct tls_crypto *crypto, struct tls_direction *dir, 
     __attribute__((warn_unused_result));
 void tls_direction_wipe(struct tls_direction *dir);
 uint64_t tls_direction_seq(const struct tls_direction *dir);
-/* True when the next record must be preceded by a KeyUpdate of ours (RFC 8446 §5.5: 2^24.5 records for
- * AES-GCM; the same bound is used for both suites). */
-bool tls_direction_needs_update(const struct tls_direction *dir);
+/* True when the next record must be preceded by a KeyUpdate of ours: TLS_RECORDS_PER_KEY for both suites. */
+bool tls_direction_needs_update(const struct tls_crypto *crypto, const struct tls_direction *dir);
+/* The same for what a peer seals: true once for every such number of records that it has sent under one key,
+ * when it should be asked for a KeyUpdate. */
+bool tls_direction_overused(const struct tls_crypto *crypto, const struct tls_direction *dir);
+/* Another bound than TLS_RECORDS_PER_KEY, for tests; 0 is that. */
+void tls_crypto_limit_records(struct tls_crypto *crypto, uint32_t records_per_key);
 
 /* Seals up to TLS_RECORD_PLAINTEXT_MAX bytes of `content` gathered from `parts` into one record at `out`,
  * which must have room for the sum of lengths + TLS_RECORD_OVERHEAD and must not overlap the parts. Returns

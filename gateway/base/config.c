@@ -12,7 +12,8 @@
 enum {
     FILE_BYTES_MAX = 1 << 20,
     LINE_BYTES_MAX = 4096,
-    SUGGEST_BYTES_MAX = 64, /* longer names get no suggestion */
+    SUGGEST_BYTES_MAX = 64,  /* longer names get no suggestion */
+    SECTION_BYTES_MAX = 320, /* "tls " and the longest host name */
 };
 
 /* Debian's and Ubuntu's inih lets these be set at run time; elsewhere they are what inih was compiled with
@@ -20,10 +21,20 @@ enum {
 extern int ini_max_line __attribute__((weak));               // NOLINT(readability-redundant-declaration)
 extern bool ini_allow_inline_comments __attribute__((weak)); // NOLINT(readability-redundant-declaration)
 
+/* One section that repeats, and what was read of it. */
+struct repeated {
+    const struct config_section *section;
+    char *items;     /* what the settings point to */
+    uint32_t *lines; /* by item and key, as below */
+    size_t count;
+};
+
 struct config {
     const struct config_key *keys;
     size_t key_count;
     char *settings;
+    struct repeated *repeated;
+    size_t repeated_count;
     char **strings;  /* by key; what the settings' string fields point to */
     uint32_t *lines; /* by key; where the text being read set it, 0: not yet */
 };
@@ -34,6 +45,7 @@ struct source {
     const char *name;
     const char *at, *end;
     uint32_t line;
+    char section[SECTION_BYTES_MAX]; /* the line's; inih cuts long ones */
     bool failed;
     char *error;
     size_t error_size;
@@ -47,7 +59,8 @@ static void free_string(char *string)
     free(string);
 }
 
-static bool set_string(struct config *config, size_t index, const char *text, char *error, size_t error_size)
+/* *owned is the string that the field had; NULL: none yet. */
+static bool set_string(char **field, char **owned, const char *text, char *error, size_t error_size)
 {
     for (const char *c = text; *c; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f) {
@@ -60,21 +73,21 @@ static bool set_string(struct config *config, size_t index, const char *text, ch
         snprintf(error, error_size, "out of memory");
         return false;
     }
-    free_string(config->strings[index]);
-    config->strings[index] = copy;
-    *(char **)(void *)(config->settings + config->keys[index].offset) = copy;
+    free_string(*owned);
+    *owned = copy;
+    *field = copy;
     return true;
 }
 
 /* False with the end of a sentence that begins with the key's name. */
-static bool set_value(struct config *config, size_t index, const char *text, char *error, size_t error_size)
+static bool set_field(const struct config_key *key, char *base, char **owned, const char *text, char *error,
+                      size_t error_size)
 {
-    const struct config_key *key = &config->keys[index];
-    void *field = config->settings + key->offset;
+    void *field = base + key->offset;
     switch (key->type) {
     case CONFIG_STRING:
     case CONFIG_SECRET:
-        return set_string(config, index, text, error, error_size);
+        return set_string(field, owned, text, error, error_size);
     case CONFIG_BOOL:
         return config_value_bool(text, field, error, error_size);
     case CONFIG_UINT:
@@ -85,6 +98,12 @@ static bool set_value(struct config *config, size_t index, const char *text, cha
         return config_value_choice(key, text, field, error, error_size);
     }
     return false;
+}
+
+static bool set_value(struct config *config, size_t index, const char *text, char *error, size_t error_size)
+{
+    return set_field(&config->keys[index], config->settings, &config->strings[index], text, error,
+                     error_size);
 }
 
 static size_t least(size_t a, size_t b)
@@ -122,14 +141,14 @@ static const char *key_part(const char *name)
 }
 
 /* The known name that `name` was probably meant to be, or NULL. */
-static const char *nearest_key(const struct config *config, const char *name)
+static const char *nearest_key(const struct config_key *keys, size_t key_count, const char *name)
 {
     const char *nearest = NULL;
     size_t best = SIZE_MAX;
     if (strlen(name) > SUGGEST_BYTES_MAX)
         return NULL;
-    for (size_t i = 0; i < config->key_count; i++) {
-        const char *known = config->keys[i].name;
+    for (size_t i = 0; i < key_count; i++) {
+        const char *known = keys[i].name;
         if (strlen(known) > SUGGEST_BYTES_MAX)
             continue;
         size_t distance = edit_distance(name, known);
@@ -145,17 +164,18 @@ static const char *nearest_key(const struct config *config, const char *name)
 }
 
 /* The key's index; key_count with a sentence's end when there is none. */
-static size_t find_key(const struct config *config, const char *name, char *error, size_t error_size)
+static size_t find_key(const struct config_key *keys, size_t key_count, const char *name, char *error,
+                       size_t error_size)
 {
-    for (size_t i = 0; i < config->key_count; i++)
-        if (strcmp(config->keys[i].name, name) == 0)
+    for (size_t i = 0; i < key_count; i++)
+        if (strcmp(keys[i].name, name) == 0)
             return i;
-    const char *nearest = nearest_key(config, name);
+    const char *nearest = nearest_key(keys, key_count, name);
     if (nearest)
         snprintf(error, error_size, "unknown key; did you mean %s?", nearest);
     else
         snprintf(error, error_size, "unknown key; --help lists all keys");
-    return config->key_count;
+    return key_count;
 }
 
 static void fail_source(struct source *source, uint32_t line, const char *what)
@@ -167,6 +187,18 @@ static void fail_source(struct source *source, uint32_t line, const char *what)
 static bool blank(char c)
 {
     return c == ' ' || c == '\t';
+}
+
+static void note_section(struct source *source, const char *start, size_t len)
+{
+    const char *end = memchr(start, ']', len);
+    size_t bytes = end ? (size_t)(end - start) - 1 : 0; /* without an end inih refuses the line */
+    if (bytes >= sizeof source->section) {
+        fail_source(source, source->line, "the section's name is too long");
+        bytes = 0;
+    }
+    memcpy(source->section, start + 1, bytes);
+    source->section[bytes] = '\0';
 }
 
 /* Copies the next line for inih, as fgets() does. Comments become empty lines, so that they may be of any
@@ -185,6 +217,8 @@ static char *read_line(char *out, int out_size, void *context)
     const char *newline = memchr(start, '\n', (size_t)(source->end - start));
     const char *stop = newline ? newline : source->end;
     source->at = newline ? newline + 1 : source->end;
+    if (source->line == 1 && stop - start >= 3 && memcmp(start, "\xef\xbb\xbf", 3) == 0)
+        start += 3; /* a byte order mark says nothing */
     while (start < stop && blank(*start))
         start++;
     size_t len = (size_t)(stop - start);
@@ -200,18 +234,124 @@ static char *read_line(char *out, int out_size, void *context)
         fail_source(source, source->line, what);
         len = 0;
     }
+    if (len > 0 && *start == '[')
+        note_section(source, start, len);
     memcpy(out, start, len);
     out[len] = '\n';
     out[len + 1] = '\0';
     return out;
 }
 
+static struct repeated *find_repeated(struct config *config, const char *section, size_t bytes)
+{
+    for (size_t i = 0; i < config->repeated_count; i++) {
+        struct repeated *repeated = &config->repeated[i];
+        if (strlen(repeated->section->name) == bytes && memcmp(repeated->section->name, section, bytes) == 0)
+            return repeated;
+    }
+    return NULL;
+}
+
+static char **item_name(struct repeated *repeated, size_t index)
+{
+    return (char **)(void *)(repeated->items + index * repeated->section->item_bytes);
+}
+
+static bool is_string(enum config_type type)
+{
+    return type == CONFIG_STRING || type == CONFIG_SECRET;
+}
+
+static void free_item(struct repeated *repeated, size_t index)
+{
+    const struct config_section *section = repeated->section;
+    char *item = repeated->items + index * section->item_bytes;
+    for (size_t i = 0; i < section->key_count; i++)
+        if (is_string(section->keys[i].type))
+            free_string(*(char **)(void *)(item + section->keys[i].offset));
+    free(*item_name(repeated, index));
+    memset(item, 0, section->item_bytes);
+}
+
+/* Makes room for one more item and fills it with its defaults. False with a sentence's end. */
+static bool add_item(struct config *config, struct repeated *repeated, const char *name, char *error,
+                     size_t error_size)
+{
+    const struct config_section *section = repeated->section;
+    size_t index = repeated->count;
+    if (index >= section->max) {
+        snprintf(error, error_size, "there may be %zu such sections", section->max);
+        return false;
+    }
+    snprintf(error, error_size, "out of memory");
+    char *items = realloc(repeated->items, (index + 1) * section->item_bytes);
+    if (!items)
+        return false;
+    repeated->items = items;
+    *(void **)(void *)(config->settings + section->items_offset) = items;
+    uint32_t *lines = realloc(repeated->lines, (index + 1) * section->key_count * sizeof *lines);
+    if (!lines)
+        return false;
+    repeated->lines = lines;
+    memset(lines + index * section->key_count, 0, section->key_count * sizeof *lines);
+    char *item = items + index * section->item_bytes;
+    memset(item, 0, section->item_bytes);
+    *item_name(repeated, index) = strdup(name);
+    bool good = *item_name(repeated, index) != NULL;
+    for (size_t i = 0; good && i < section->key_count; i++) {
+        const struct config_key *key = &section->keys[i];
+        good = set_field(key, item, (char **)(void *)(item + key->offset), key->default_value, error,
+                         error_size);
+    }
+    if (!good) {
+        free_item(repeated, index);
+        return false;
+    }
+    repeated->count++;
+    *(size_t *)(void *)(config->settings + section->count_offset) = repeated->count;
+    return true;
+}
+
+/* The item called `name`, made at its first key. Its index, or SIZE_MAX with a sentence's end. */
+static size_t find_item(struct config *config, struct repeated *repeated, const char *name, char *error,
+                        size_t error_size)
+{
+    for (size_t i = 0; i < repeated->count; i++)
+        if (strcmp(*item_name(repeated, i), name) == 0)
+            return i;
+    return add_item(config, repeated, name, error, error_size) ? repeated->count - 1 : SIZE_MAX;
+}
+
+/* A key of [section name]. False with a sentence's end. */
+static bool take_named(struct source *source, struct repeated *repeated, const char *item_called,
+                       const char *name, const char *value, char *error, size_t error_size)
+{
+    const struct config_section *section = repeated->section;
+    size_t index = find_key(section->keys, section->key_count, name, error, error_size);
+    if (index >= section->key_count)
+        return false;
+    size_t at = find_item(source->config, repeated, item_called, error, error_size);
+    if (at == SIZE_MAX)
+        return false;
+    uint32_t *line = &repeated->lines[at * section->key_count + index];
+    if (*line != 0) {
+        snprintf(error, error_size, "set twice, first on line %u", *line);
+        return false;
+    }
+    const struct config_key *key = &section->keys[index];
+    char *item = repeated->items + at * section->item_bytes;
+    *line = source->line;
+    return set_field(key, item, (char **)(void *)(item + key->offset), value, error, error_size);
+}
+
 /* inih's handler: returns 0 after an error, with source->error filled in. */
-static int take_pair(void *context, const char *section, const char *key, const char *value)
+static int take_pair(void *context, const char *cut_section, const char *key, const char *value)
 {
     struct source *source = context;
     struct config *config = source->config;
-    char name[128], what[512], sentence[768];
+    const char *section = source->section;
+    char name[SECTION_BYTES_MAX + 128], what[512], sentence[1536];
+    (void)cut_section;
     if (source->failed)
         return 0;
     if (!*section) {
@@ -219,13 +359,26 @@ static int take_pair(void *context, const char *section, const char *key, const 
         fail_source(source, source->line, sentence);
         return 0;
     }
-    if (strpbrk(section, " \t")) {
-        snprintf(sentence, sizeof sentence, "[%s]: this section takes no name", section);
-        fail_source(source, source->line, sentence);
-        return 0;
+    size_t kind_bytes = strcspn(section, " \t");
+    if (section[kind_bytes]) {
+        const char *item_called = section + kind_bytes + strspn(section + kind_bytes, " \t");
+        struct repeated *repeated = find_repeated(config, section, kind_bytes);
+        bool good = false;
+        snprintf(name, sizeof name, "%.*s.%s", (int)kind_bytes, section, key);
+        if (!repeated || !*item_called)
+            snprintf(sentence, sizeof sentence, "[%s]: this section takes no name", section);
+        else if (strpbrk(item_called, " \t"))
+            snprintf(sentence, sizeof sentence, "[%s]: a name has no blanks", section);
+        else {
+            good = take_named(source, repeated, item_called, name, value, what, sizeof what);
+            snprintf(sentence, sizeof sentence, "[%s] %s: %s", section, key, good ? "" : what);
+        }
+        if (!good)
+            fail_source(source, source->line, sentence);
+        return good;
     }
     snprintf(name, sizeof name, "%s.%s", section, key);
-    size_t index = find_key(config, name, what, sizeof what);
+    size_t index = find_key(config->keys, config->key_count, name, what, sizeof what);
     if (index < config->key_count && config->lines[index] != 0) {
         snprintf(what, sizeof what, "set twice, first on line %u", config->lines[index]);
         index = config->key_count;
@@ -237,11 +390,6 @@ static int take_pair(void *context, const char *section, const char *key, const 
     }
     config->lines[index] = source->line;
     return 1;
-}
-
-static bool is_string(enum config_type type)
-{
-    return type == CONFIG_STRING || type == CONFIG_SECRET;
 }
 
 /* False without memory. */
@@ -315,10 +463,31 @@ struct config *config_create(const struct config_key *keys, size_t key_count, vo
     return config;
 }
 
+bool config_add_section(struct config *config, const struct config_section *section)
+{
+    struct repeated *grown =
+        realloc(config->repeated, (config->repeated_count + 1) * sizeof *config->repeated);
+    if (!grown)
+        return false;
+    config->repeated = grown;
+    config->repeated[config->repeated_count++] = (struct repeated){.section = section};
+    return true;
+}
+
 void config_destroy(struct config *config)
 {
     if (!config)
         return;
+    for (size_t i = 0; i < config->repeated_count; i++) {
+        struct repeated *repeated = &config->repeated[i];
+        for (size_t j = 0; j < repeated->count; j++)
+            free_item(repeated, j);
+        free(repeated->items);
+        free(repeated->lines);
+        *(void **)(void *)(config->settings + repeated->section->items_offset) = NULL;
+        *(size_t *)(void *)(config->settings + repeated->section->count_offset) = 0;
+    }
+    free(config->repeated);
     for (size_t i = 0; config->strings && i < config->key_count; i++) {
         if (!config->strings[i])
             continue;
@@ -340,6 +509,12 @@ bool config_read_text(struct config *config, const char *name, const char *text,
                             .error = error,
                             .error_size = error_size};
     memset(config->lines, 0, config->key_count * sizeof *config->lines);
+    for (size_t i = 0; i < config->repeated_count; i++) {
+        struct repeated *repeated = &config->repeated[i];
+        if (repeated->count)
+            memset(repeated->lines, 0,
+                   repeated->count * repeated->section->key_count * sizeof *repeated->lines);
+    }
     if (&ini_max_line)
         ini_max_line = LINE_BYTES_MAX;
     if (&ini_allow_inline_comments)
@@ -379,7 +554,7 @@ bool config_read_argument(struct config *config, const char *argument, char *err
     }
     memcpy(name, argument + 2, name_len - 2);
     name[name_len - 2] = '\0';
-    size_t index = find_key(config, name, what, sizeof what);
+    size_t index = find_key(config->keys, config->key_count, name, what, sizeof what);
     if (index < config->key_count && !equals) {
         snprintf(error, error_size, "--%s needs a value: --%s=%s", name, name,
                  config_value_placeholder(&config->keys[index]));

@@ -36,11 +36,28 @@ struct config_key {
     const char *help;          /* one or two sentences */
 };
 
+/* A section that repeats under different names: [tls example.org]. Its keys are written in files only. Each
+ * name makes one item, in the file's order; an item's first field is `char *name`. */
+struct config_section {
+    const char *name;              /* "tls"; it may also stand without a name, for keys of the table above */
+    const char *placeholder;       /* of the name in help: "HOST" */
+    const char *help;              /* one or two sentences */
+    const struct config_key *keys; /* "tls.certificate", …; offsets are into the item */
+    size_t key_count;
+    size_t item_bytes;
+    size_t items_offset; /* in the settings struct: a pointer to the items, NULL without any */
+    size_t count_offset; /* in the settings struct: size_t */
+    size_t max;          /* items */
+};
+
 struct config;
 
 /* Starts with every default in `settings` (zeroed by the caller). NULL without memory. Aborts when a default
  * does not parse: a bug in the table. */
 struct config *config_create(const struct config_key *keys, size_t key_count, void *settings);
+/* Before anything is read. False without memory. */
+bool config_add_section(struct config *config, const struct config_section *section)
+    __attribute__((warn_unused_result));
 void config_destroy(struct config *config); /* wipes secrets, frees strings */
 
 /* Each returns false with one sentence in error: for files "pushgate.conf:12: limits.message_bytes:
@@ -58,3 +75,6 @@ bool config_read_argument(struct config *config, const char *argument, char *err
  * parses. */
 void config_print_help(const struct config_key *keys, size_t key_count, FILE *out);
 void config_print_sample(const struct config_key *keys, size_t key_count, FILE *out);
+/* The same for a section that repeats. */
+void config_print_section_help(const struct config_section *section, FILE *out);
+void config_print_section_sample(const struct config_section *section, FILE *out);

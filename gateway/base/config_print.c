@@ -67,42 +67,74 @@ static bool same_section(const struct config_key *a, const struct config_key *b)
     return bytes == section_bytes(b) && memcmp(a->name, b->name, bytes) == 0;
 }
 
-void config_print_help(const struct config_key *keys, size_t key_count, FILE *out)
+/* One key's line of help. `dashes`: it is also an argument. False when nothing can be written. */
+static bool print_key_help(const struct config_key *key, bool dashes, FILE *out)
 {
     char prefix[HELP_COLUMN + 1], text[PARAGRAPH_MAX];
     memset(prefix, ' ', HELP_COLUMN);
     prefix[HELP_COLUMN] = '\0';
+    int used =
+        dashes ? fprintf(out, "  --%s=%s", key->name, config_value_placeholder(key))
+               : fprintf(out, "  %s = %s", key->name + section_bytes(key) + 1, config_value_placeholder(key));
+    if (used < 0)
+        return false;
+    if (used < HELP_COLUMN)
+        fprintf(out, "%*s", HELP_COLUMN - used, "");
+    else
+        fprintf(out, "\n%s", prefix);
+    /* Where the placeholder says it all. */
+    describe(key, key->type != CONFIG_BOOL, text, sizeof text);
+    print_wrapped(out, text, prefix, HELP_COLUMN);
+    return true;
+}
+
+void config_print_help(const struct config_key *keys, size_t key_count, FILE *out)
+{
     for (size_t i = 0; i < key_count; i++) {
         const struct config_key *key = &keys[i];
         if (i == 0 || !same_section(key, key - 1))
             fprintf(out, "%s[%.*s]\n", i ? "\n" : "", (int)section_bytes(key), key->name);
-        int used = fprintf(out, "  --%s=%s", key->name, config_value_placeholder(key));
-        if (used < 0)
+        if (!print_key_help(key, true, out))
             return;
-        if (used < HELP_COLUMN)
-            fprintf(out, "%*s", HELP_COLUMN - used, "");
-        else
-            fprintf(out, "\n%s", prefix);
-        /* Where the placeholder says it all. */
-        describe(key, key->type != CONFIG_BOOL, text, sizeof text);
-        print_wrapped(out, text, prefix, HELP_COLUMN);
     }
+}
+
+static void print_key_sample(const struct config_key *key, FILE *out)
+{
+    char text[PARAGRAPH_MAX];
+    describe(key, true, text, sizeof text);
+    fputs("# ", out);
+    print_wrapped(out, text, "# ", 2);
+    const char *value = key->type == CONFIG_SECRET ? "" : key->default_value;
+    fprintf(out, "#%s =%s%s\n", key->name + section_bytes(key) + 1, *value ? " " : "", value);
 }
 
 void config_print_sample(const struct config_key *keys, size_t key_count, FILE *out)
 {
-    char text[PARAGRAPH_MAX];
     for (size_t i = 0; i < key_count; i++) {
         const struct config_key *key = &keys[i];
-        size_t section = section_bytes(key);
         if (i == 0 || !same_section(key, key - 1))
-            fprintf(out, "%s[%.*s]\n", i ? "\n" : "", (int)section, key->name);
+            fprintf(out, "%s[%.*s]\n", i ? "\n" : "", (int)section_bytes(key), key->name);
         else
             fputc('\n', out);
-        describe(key, true, text, sizeof text);
-        fputs("# ", out);
-        print_wrapped(out, text, "# ", 2);
-        const char *value = key->type == CONFIG_SECRET ? "" : key->default_value;
-        fprintf(out, "#%s =%s%s\n", key->name + section + 1, *value ? " " : "", value);
+        print_key_sample(key, out);
     }
+}
+
+void config_print_section_help(const struct config_section *section, FILE *out)
+{
+    fprintf(out, "\n[%s %s] in the file, any number of times\n  ", section->name, section->placeholder);
+    print_wrapped(out, section->help, "  ", 2);
+    for (size_t i = 0; i < section->key_count; i++)
+        if (!print_key_help(&section->keys[i], false, out))
+            return;
+}
+
+void config_print_section_sample(const struct config_section *section, FILE *out)
+{
+    fputs("\n# ", out);
+    print_wrapped(out, section->help, "# ", 2);
+    fprintf(out, "#[%s %s]\n", section->name, section->placeholder);
+    for (size_t i = 0; i < section->key_count; i++)
+        print_key_sample(&section->keys[i], out);
 }

@@ -91,6 +91,11 @@ void slab_trim(struct slab *slab)
     slab->free_head = SLAB_NONE;
 }
 
+void slab_hide(struct slab *slab)
+{
+    (void)madvise(slab->base, slab->mapped_bytes, MADV_DONTDUMP); /* fails only on a kernel without it */
+}
+
 bool slab_validate(const struct slab *slab)
 {
     if (slab->fresh > slab->capacity || slab->used > slab->fresh)

@@ -31,6 +31,8 @@ uint32_t slab_alloc(struct slab *slab) __attribute__((warn_unused_result));
 void slab_free(struct slab *slab, uint32_t index);
 /* When no slot is in use, gives all pages back to the kernel. */
 void slab_trim(struct slab *slab);
+/* Keeps the slots out of core dumps (madvise(2), MADV_DONTDUMP). */
+void slab_hide(struct slab *slab);
 /* Walks the free list and counts; false when it is broken. For tests and asserts. */
 bool slab_validate(const struct slab *slab);
 

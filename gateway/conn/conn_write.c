@@ -59,7 +59,7 @@ static void unqueued(struct pool *pool, size_t bytes)
 static size_t key_update_if_due(struct pool *pool, struct conn *conn, uint8_t *out)
 {
     struct conn_tls *tls = pool_tls(pool, conn);
-    if (!tls_direction_needs_update(&tls->write))
+    if (!tls_direction_needs_update(pool->crypto, &tls->write))
         return 0;
     size_t bytes = tls_post_key_update(pool->crypto, &tls->write, conn_suite(conn), false, out);
     return bytes ? bytes : SIZE_MAX;

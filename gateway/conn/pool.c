@@ -52,8 +52,11 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         !slab_init(&pool->tls, sizeof(struct conn_tls), config->capacity) ||
         !topics_init(&pool->topics, topics < (1u << 24) ? (uint32_t)topics + 1024 : 1u << 24))
         return false;
+    slab_hide(&pool->tls); /* it is nothing but keys */
     wheel_init(&pool->wheel, pool->conns.base + offsetof(struct conn, timer), sizeof(struct conn), pool->now);
     pool->crypto = tls_crypto_create();
+    if (pool->crypto)
+        tls_crypto_limit_records(pool->crypto, (uint32_t)settings->debug.records_per_key);
     pool->ws_reader = ws_reader_create(WS_ROLE_SERVER);
     pool->read_scratch = malloc(TLS_RECORD_HEADER_BYTES + TLS_RECORD_CIPHERTEXT_MAX + POOL_READ_BYTES);
     pool->seal_scratch =

@@ -3,6 +3,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
+#include "proto/tls_record.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -69,6 +70,37 @@ const struct config_key settings_keys[] = {
      .default_value = "",
      .help = "PEM file with the certificate's private key.",
      .reloadable = true},
+    {.name = "tls.ciphersuites",
+     .type = CONFIG_STRING,
+     .offset = AT(tls.ciphersuites),
+     .default_value = TLS_CIPHERSUITES_DEFAULT,
+     .help = "Cipher suites, the preferred one first: TLS_AES_128_GCM_SHA256 and "
+             "TLS_CHACHA20_POLY1305_SHA256, or one of them."},
+    {.name = "tls.tickets",
+     .type = CONFIG_UINT,
+     .offset = AT(tls.tickets),
+     .default_value = "1",
+     .min = 1,
+     .max = 8,
+     .zero = "none, nobody resumes",
+     .help = "Session tickets that a client gets after a full handshake, to resume with."},
+    {.name = "tls.ticket_key_file",
+     .type = CONFIG_STRING,
+     .offset = AT(tls.ticket_key_file),
+     .default_value = "",
+     .help = "File of ticket keys that several gateways share, so that a client resumes with any of them: up "
+             "to 8 keys of 80 bytes (openssl rand 80), the first makes tickets, all open them. Only its "
+             "owner and group may read it. Empty: keys of this process's own.",
+     .reloadable = true},
+    {.name = "tls.ticket_rotation",
+     .type = CONFIG_DURATION,
+     .offset = AT(tls.ticket_rotation),
+     .default_value = "12h",
+     .min = 1000,
+     .max = 7 * DAY,
+     .zero = "never",
+     .help = "How often a ticket key of our own is replaced; the one before still opens its tickets for as "
+             "long. Also how long tickets live, with tls.ticket_key_file too."},
 
     {.name = "threads.acceptors",
      .type = CONFIG_UINT,
@@ -232,8 +264,62 @@ const struct config_key settings_keys[] = {
      .default_value = "logfmt",
      .choices = "logfmt|json",
      .help = "How lines on stderr are written."},
+
+    {.name = "debug.core_dumps",
+     .type = CONFIG_BOOL,
+     .offset = AT(debug.core_dumps),
+     .default_value = "off",
+     .help = "Lets the process leave core dumps, and its user attach debuggers and profilers to it. A core "
+             "dump holds private keys."},
+    {.name = "debug.records_per_key",
+     .type = CONFIG_UINT,
+     .offset = AT(debug.records_per_key),
+     .default_value = "0",
+     .min = 2,
+     .max = TLS_RECORDS_PER_KEY,
+     .zero = "as many as is safe",
+     .help = "TLS records under one key before a KeyUpdate; for tests of clients."},
 };
 const size_t settings_key_count = sizeof settings_keys / sizeof *settings_keys;
+
+static const struct config_key host_keys[] = {
+    {.name = "tls.certificate",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct tls_host, certificate_file),
+     .default_value = "",
+     .help = "PEM file with the certificate and its chain.",
+     .reloadable = true},
+    {.name = "tls.private_key",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct tls_host, private_key_file),
+     .default_value = "",
+     .help = "PEM file with its private key.",
+     .reloadable = true},
+};
+_Static_assert(offsetof(struct tls_host, name) == 0, "config.h: an item begins with its name");
+
+const struct config_section settings_tls_hosts = {
+    .name = "tls",
+    .placeholder = "HOST",
+    .help = "A certificate for clients that name this host (SNI): example.org, or *.example.org for every "
+            "name with one label more. Others get the certificate of [tls].",
+    .keys = host_keys,
+    .key_count = sizeof host_keys / sizeof *host_keys,
+    .item_bytes = sizeof(struct tls_host),
+    .items_offset = AT(tls.hosts),
+    .count_offset = AT(tls.host_count),
+    .max = 1000,
+};
+
+struct config *settings_config(struct settings *settings)
+{
+    struct config *config = config_create(settings_keys, settings_key_count, settings);
+    if (config && !config_add_section(config, &settings_tls_hosts)) {
+        config_destroy(config);
+        return NULL;
+    }
+    return config;
+}
 
 /* The choices above are indices of these. */
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "log.level");
@@ -328,6 +414,9 @@ bool settings_check(const struct settings *settings, char *error, size_t error_s
                  "listen.wss needs tls.certificate and tls.private_key: set both, or use listen.ws");
         return false;
     }
+    if (!tls_ciphersuites_check(settings->tls.ciphersuites, error, error_size) ||
+        !tls_hosts_check(settings->tls.hosts, settings->tls.host_count, error, error_size))
+        return false;
     if (settings->idle.timeout != 0 && settings->idle.ping_interval != 0 &&
         settings->idle.timeout <= settings->idle.ping_interval) {
         snprintf(error, error_size,

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "gateway/base/config.h"
+#include "gateway/tls/tls_context.h"
 
 enum reactor_choice { REACTOR_LEAST_CONNECTIONS, REACTOR_ROUND_ROBIN };
 
@@ -17,7 +18,13 @@ struct settings {
         uint64_t backlog;
     } listen;
     struct {
-        char *certificate, *private_key; /* PEM files */
+        char *certificate, *private_key; /* PEM files, for names that no host below has */
+        struct tls_host *hosts;          /* one of every [tls HOST] */
+        size_t host_count;
+        char *ciphersuites;       /* in order of preference */
+        uint64_t tickets;         /* of every handshake; 0: nobody resumes */
+        char *ticket_key_file;    /* "": keys of our own */
+        uint64_t ticket_rotation; /* ms; 0: never */
     } tls;
     struct {
         uint64_t acceptors, reactors; /* 0: choose */
@@ -54,10 +61,18 @@ struct settings {
         int level;  /* enum log_level */
         int format; /* enum log_format */
     } log;
+    struct {
+        bool core_dumps;
+        uint64_t records_per_key;
+    } debug;
 };
 
 extern const struct config_key settings_keys[];
 extern const size_t settings_key_count;
+extern const struct config_section settings_tls_hosts; /* [tls HOST] */
+
+/* A config of all of these, with defaults in `settings` (zeroed by the caller). NULL without memory. */
+struct config *settings_config(struct settings *settings);
 
 /* Rules between keys (a certificate when listen.wss is set, listen.admin beyond loopback, …). False with a
  * sentence. */

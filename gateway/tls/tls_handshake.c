@@ -153,6 +153,12 @@ static const char *secret_of(const char *line, const char *label)
     return space ? space + 1 : NULL;
 }
 
+const struct tls_context *tls_handshake_context(const SSL *ssl)
+{
+    const struct tls_handshake *handshake = SSL_get_app_data(ssl);
+    return handshake ? handshake->context : NULL;
+}
+
 void tls_handshake_keylog(const SSL *ssl, const char *line)
 {
     struct tls_handshake *handshake = SSL_get_app_data(ssl);
@@ -302,6 +308,8 @@ struct tls_handshake *tls_handshake_create(struct tls_context *context, struct t
         goto out;
     SSL_set_bio(handshake->ssl, bio, bio); /* owns it now */
     if (SSL_set_app_data(handshake->ssl, handshake) != 1)
+        goto out;
+    if (!tls_context_makes_tickets(context) && SSL_set_num_tickets(handshake->ssl, 0) != 1)
         goto out;
     SSL_set_msg_callback(handshake->ssl, on_message);
     SSL_set_msg_callback_arg(handshake->ssl, handshake);

@@ -15,6 +15,11 @@ SSL_CTX *tls_context_ssl(const struct tls_context *context);
 const BIO_METHOD *tls_context_bio_method(const struct tls_context *context);
 struct tls_context *tls_context_retain(struct tls_context *context);
 
+/* Without keys none may be made: OpenSSL would make tickets of its own. */
+bool tls_context_makes_tickets(const struct tls_context *context);
+
+/* The context of a handshake in progress; NULL when the SSL object is nobody's. */
+const struct tls_context *tls_handshake_context(const SSL *ssl);
 /* Called by OpenSSL for every secret of a handshake whose SSL has it as app data. */
 void tls_handshake_keylog(const SSL *ssl, const char *line);
 /* Fills in reading and writing. False when OpenSSL refuses. */

@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct settings settings = {0};
     char error[300] = "";
-    struct config *config = config_create(settings_keys, settings_key_count, &settings);
+    struct config *config = settings_config(&settings);
     if (!config)
         return 0;
     if (!config_read_text(config, "fuzz.conf", (const char *)data, size, error, sizeof error) &&

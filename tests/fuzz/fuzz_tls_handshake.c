@@ -50,11 +50,16 @@ static void make_server(struct server *server)
     PG_ASSERT(X509_sign(certificate, key, EVP_sha256()) > 0);
     write_pem(certificate_file, key, certificate);
     write_pem(key_file, key, NULL);
-    struct tls_context_config config = {certificate_file, key_file};
+    struct tls_context_config config = {
+        .certificate_file = certificate_file, .private_key_file = key_file, .tickets = 1};
     server->context = tls_context_create(&config, error, sizeof error);
     server->crypto = tls_crypto_create();
     server->client = SSL_CTX_new(TLS_client_method());
     PG_ASSERT(server->context && server->crypto && server->client);
+    struct tls_ticket_keys *keys = tls_ticket_keys_create(NULL);
+    PG_ASSERT(keys);
+    tls_context_set_ticket_keys(server->context, keys);
+    tls_ticket_keys_release(keys);
     unlink(certificate_file);
     unlink(key_file);
     rmdir(dir);

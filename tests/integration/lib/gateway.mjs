@@ -65,6 +65,7 @@ export class Gateway {
       'listen.publish': `127.0.0.1:${gateway.publish}`, 'listen.admin': `127.0.0.1:${gateway.admin}`,
       'tls.certificate': gateway.certificate.certificate, 'tls.private_key': gateway.certificate.key,
       'threads.acceptors': 2, 'threads.reactors': 2, 'drain.timeout': '2s', 'demo.enabled': 'on',
+      'debug.core_dumps': 'on', // else only root may look at its descriptors in /proc
       ...(preset === 'tsan' ? { 'threads.private_fds': 'off' } : {}), // it follows descriptors by number, one table for all threads
       ...settings,
     };

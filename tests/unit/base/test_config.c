@@ -14,6 +14,13 @@ struct sample_settings {
     bool flag;
     uint64_t count, bytes, time;
     int choice;
+    struct place *places;
+    size_t place_count;
+};
+
+struct place {
+    char *name, *road;
+    uint64_t number;
 };
 
 #define AT(field) offsetof(struct sample_settings, field)
@@ -60,6 +67,32 @@ static const struct config_key keys[] = {
 };
 enum { KEY_COUNT = sizeof keys / sizeof *keys };
 
+static const struct config_key place_keys[] = {
+    {.name = "place.road",
+     .type = CONFIG_STRING,
+     .offset = offsetof(struct place, road),
+     .default_value = "",
+     .help = "A road."},
+    {.name = "place.number",
+     .type = CONFIG_UINT,
+     .offset = offsetof(struct place, number),
+     .default_value = "1",
+     .min = 1,
+     .max = 99,
+     .help = "A number."},
+};
+static const struct config_section places = {
+    .name = "place",
+    .placeholder = "NAME",
+    .help = "A place.",
+    .keys = place_keys,
+    .key_count = 2,
+    .item_bytes = sizeof(struct place),
+    .items_offset = AT(places),
+    .count_offset = AT(place_count),
+    .max = 3,
+};
+
 struct fixture {
     struct sample_settings settings;
     struct config *config;
@@ -70,6 +103,8 @@ static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
     f->config = config_create(keys, KEY_COUNT, &f->settings);
+    if (f->config && !config_add_section(f->config, &places))
+        return -1;
     *state = f;
     return f->config ? 0 : -1;
 }
@@ -190,6 +225,52 @@ static void an_unknown_key_suggests_the_nearest(void **state)
     refuses(f, "[text]\nflag = on\n", "test.conf:2: text.flag: unknown key; did you mean switch.flag?");
     refuses(f, "[teapot]\nshort = yes\n", "test.conf:2: teapot.short: unknown key; --help lists all keys");
     refuses_argument(f, "--bytes=3", "--bytes: unknown key; did you mean number.bytes?");
+}
+
+static void a_section_that_repeats_makes_an_item_of_each_name(void **state)
+{
+    struct fixture *f = *state;
+    char text[512], name[260];
+    memset(name, 'n', sizeof name);
+    name[255] = '\0';
+    snprintf(
+        text, sizeof text,
+        "\xef\xbb\xbf[place north]\nroad = High Street\n[text]\nname = x\n[place \t south:*]\nnumber = 7\n"
+        "[place north]\nnumber = 12\n[place %s]\nroad = long\n",
+        name);
+    if (!read_text(f, text))
+        fail_msg("%s", f->error);
+    assert_int_equal(f->settings.place_count, 3);
+    assert_string_equal(f->settings.places[0].name, "north");
+    assert_string_equal(f->settings.places[0].road, "High Street");
+    assert_int_equal(f->settings.places[0].number, 12);
+    assert_string_equal(f->settings.places[1].name, "south:*");
+    assert_string_equal(f->settings.places[1].road, "");
+    assert_int_equal(f->settings.places[1].number, 7);
+    assert_string_equal(f->settings.places[2].name, name);
+    assert_string_equal(f->settings.places[2].road, "long");
+    assert_string_equal(f->settings.name, "x");
+    /* A second text may say it differently. */
+    assert_true(read_text(f, "[place north]\nroad = Low Road\n"));
+    assert_string_equal(f->settings.places[0].road, "Low Road");
+    refuses(f, "[place fourth]\nnumber = 1\n",
+            "test.conf:2: [place fourth] number: there may be 3 such sections");
+}
+
+static void errors_in_a_section_that_repeats_are_named(void **state)
+{
+    struct fixture *f = *state;
+    refuses(f, "[place a b]\nroad = x\n", "test.conf:2: [place a b]: a name has no blanks");
+    refuses(f, "[place ]\nroad = x\n", "test.conf:2: [place ]: this section takes no name");
+    refuses(f, "[place]\nroad = x\n", "test.conf:2: place.road: unknown key; --help lists all keys");
+    refuses(f, "[place a]\nnumber = 100\n", "test.conf:2: [place a] number: 100 is out of range (1 … 99)");
+    refuses(f, "[place a]\nroda = x\n", "test.conf:2: [place a] roda: unknown key; did you mean place.road?");
+    refuses(f, "[place a]\nroad = x\nroad = y\n", "test.conf:3: [place a] road: set twice, first on line 2");
+    refuses_argument(f, "--place.road=x", "--place.road: unknown key; --help lists all keys");
+    char text[512] = "[place ";
+    memset(text + 7, 'n', 400);
+    strcpy(text + 407, "]\nroad = x\n");
+    refuses(f, text, "test.conf:1: the section's name is too long");
 }
 
 static void malformed_lines_are_named(void **state)
@@ -349,6 +430,8 @@ int main(void)
         TEST(sizes_and_durations_take_their_units),
         TEST(errors_name_file_line_key_and_range),
         TEST(an_unknown_key_suggests_the_nearest),
+        TEST(a_section_that_repeats_makes_an_item_of_each_name),
+        TEST(errors_in_a_section_that_repeats_are_named),
         TEST(malformed_lines_are_named),
         TEST(an_indented_line_does_not_continue_the_one_above),
         TEST(long_lines_are_read_whole_or_refused),

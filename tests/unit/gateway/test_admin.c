@@ -83,7 +83,7 @@ static int set_up_with(void **state, uint64_t request_ms)
     struct fixture *f = calloc(1, sizeof *f);
     char error[256];
     *state = f;
-    f->config = config_create(settings_keys, settings_key_count, &f->settings);
+    f->config = settings_config(&f->settings);
     assert_non_null(f->config);
     for (size_t i = 0; i < ACCEPTORS; i++)
         f->acceptors[i] = &f->acceptor_stats[i];

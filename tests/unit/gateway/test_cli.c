@@ -22,7 +22,7 @@ struct fixture {
 static int set_up(void **state)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    f->config = config_create(settings_keys, settings_key_count, &f->settings);
+    f->config = settings_config(&f->settings);
     *state = f;
     return f->config ? 0 : -1;
 }

@@ -425,10 +425,25 @@ static void a_key_update_is_due_before_the_aead_limit(void **state)
                  {23726566, true}, {1ULL << 32, true}, {UINT64_MAX, true}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_true(tls_direction_init(*state, &dir, suites[0], secret, cases[i].seq));
-        assert_int_equal(tls_direction_needs_update(&dir), cases[i].due);
+        assert_int_equal(tls_direction_needs_update(*state, &dir), cases[i].due);
     }
     assert_true(tls_direction_update(*state, &dir, suites[0]));
-    assert_false(tls_direction_needs_update(&dir));
+    assert_false(tls_direction_needs_update(*state, &dir));
+}
+
+static void the_bound_can_be_lower_and_both_directions_are_counted(void **state)
+{
+    uint8_t secret[TLS_SECRET_BYTES] = {1};
+    struct tls_direction dir;
+    tls_crypto_limit_records(*state, 5);
+    for (uint64_t seq = 0; seq < 12; seq++) {
+        assert_true(tls_direction_init(*state, &dir, suites[0], secret, seq));
+        assert_int_equal(tls_direction_needs_update(*state, &dir), seq >= 4);
+        assert_int_equal(tls_direction_overused(*state, &dir), seq == 5 || seq == 10);
+    }
+    tls_crypto_limit_records(*state, 0);
+    assert_true(tls_direction_init(*state, &dir, suites[0], secret, TLS_RECORDS_PER_KEY - 2));
+    assert_false(tls_direction_needs_update(*state, &dir));
 }
 
 static void an_update_changes_everything_and_starts_at_zero(void **state)
@@ -482,6 +497,7 @@ int main(void)
         cmocka_unit_test(too_much_content_is_not_sealed),
         cmocka_unit_test(sequence_numbers_cross_32_bits_and_never_wrap),
         cmocka_unit_test(a_key_update_is_due_before_the_aead_limit),
+        cmocka_unit_test(the_bound_can_be_lower_and_both_directions_are_counted),
         cmocka_unit_test(an_update_changes_everything_and_starts_at_zero),
         cmocka_unit_test(wiping_leaves_zeros_and_unknown_suites_get_nothing),
     };

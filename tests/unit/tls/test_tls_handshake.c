@@ -23,7 +23,8 @@ enum { WIRE_BYTES = 64 * 1024, PATH_BYTES = 128 };
 
 struct fixture {
     char dir[PATH_BYTES];
-    struct tls_context *context; /* P-256 */
+    struct tls_context *context;  /* P-256 */
+    struct tls_ticket_keys *keys; /* of its tickets */
     struct tls_crypto *crypto;
 };
 
@@ -93,11 +94,17 @@ static const char *const files[] = {"ec.crt",    "ec.key",     "rsa.crt",    "rs
 static struct tls_context *make_context(const struct fixture *fixture, const char *certificate,
                                         const char *key)
 {
-    struct tls_context_config config = {path_of(fixture, certificate), path_of(fixture, key)};
+    struct tls_context_config config = {.certificate_file = path_of(fixture, certificate),
+                                        .private_key_file = path_of(fixture, key),
+                                        .tickets = 1};
     char error[256] = "";
     struct tls_context *context = tls_context_create(&config, error, sizeof error);
     if (!context)
         fail_msg("%s", error);
+    struct tls_ticket_keys *keys = tls_ticket_keys_create(NULL);
+    assert_non_null(keys);
+    tls_context_set_ticket_keys(context, keys);
+    tls_ticket_keys_release(keys);
     return context;
 }
 
@@ -135,6 +142,9 @@ static int set_up(void **state)
     fixture->context = make_context(fixture, "ec.crt", "ec.key");
     fixture->crypto = tls_crypto_create();
     assert_non_null(fixture->crypto);
+    fixture->keys = tls_ticket_keys_create(NULL);
+    assert_non_null(fixture->keys);
+    tls_context_set_ticket_keys(fixture->context, fixture->keys);
     *state = fixture;
     return 0;
 }
@@ -146,6 +156,7 @@ static int tear_down(void **state)
         unlink(path_of(fixture, files[i]));
     rmdir(fixture->dir);
     tls_context_destroy(fixture->context);
+    tls_ticket_keys_release(fixture->keys);
     tls_crypto_destroy(fixture->crypto);
     free(fixture);
     return 0;
@@ -438,10 +449,212 @@ static void a_ticket_resumes_elsewhere_only_when_its_keys_are_shared(void **stat
     struct tls_context *elsewhere = make_context(fixture, "ec.crt", "ec.key");
     SSL_SESSION *session = earn_ticket(fixture, NULL);
     assert_false(resumes(fixture, elsewhere, session));
-    assert_true(tls_context_share_tickets(elsewhere, fixture->context));
+    tls_context_set_ticket_keys(elsewhere, fixture->keys);
     assert_true(resumes(fixture, elsewhere, session));
     SSL_SESSION_free(session);
     tls_context_destroy(elsewhere);
+}
+
+static struct tls_ticket_keys *rotate(struct tls_context *context, struct tls_ticket_keys *keys)
+{
+    struct tls_ticket_keys *next = tls_ticket_keys_create(keys);
+    assert_non_null(next);
+    tls_context_set_ticket_keys(context, next);
+    tls_ticket_keys_release(keys);
+    return next;
+}
+
+static void a_ticket_outlives_one_rotation_and_not_two(void **state)
+{
+    struct fixture *fixture = *state;
+    SSL_SESSION *session = earn_ticket(fixture, NULL);
+    struct tls_ticket_keys *keys = rotate(fixture->context, tls_ticket_keys_retain(fixture->keys));
+    assert_int_equal(tls_ticket_keys_count(keys), 2);
+    assert_true(resumes(fixture, NULL, session));
+    keys = rotate(fixture->context, keys);
+    assert_int_equal(tls_ticket_keys_count(keys), 2);
+    assert_false(resumes(fixture, NULL, session));
+    SSL_SESSION_free(session);
+    session = earn_ticket(fixture, NULL);
+    assert_true(resumes(fixture, NULL, session));
+    SSL_SESSION_free(session);
+    tls_context_set_ticket_keys(fixture->context, fixture->keys);
+    tls_ticket_keys_release(keys);
+}
+
+static void without_keys_there_are_no_tickets_and_nobody_resumes(void **state)
+{
+    struct fixture *fixture = *state;
+    SSL_SESSION *session = earn_ticket(fixture, NULL);
+    tls_context_set_ticket_keys(fixture->context, NULL);
+    struct peer *peer = peer_create(fixture, NULL);
+    peer_begin(peer);
+    assert_int_equal(SSL_set_session(peer->ssl, session), 1);
+    finish(peer, SIZE_MAX);
+    assert_false(peer->keys.resumed);
+    assert_int_equal(tls_direction_seq(&peer->keys.write), 0);
+    talk(peer);
+    peer_destroy(peer);
+    tls_context_set_ticket_keys(fixture->context, fixture->keys);
+    SSL_SESSION_free(session);
+}
+
+/* RFC 8446 §4.2.9: a resumption without a fresh key exchange would not be forward secret. */
+static void resumption_always_exchanges_keys(void **state)
+{
+    struct fixture *fixture = *state;
+    SSL_SESSION *session = earn_ticket(fixture, NULL);
+    struct peer *peer = peer_create(fixture, NULL);
+    SSL_CTX_set_options(peer->ctx, SSL_OP_ALLOW_NO_DHE_KEX);
+    peer_begin(peer);
+    assert_int_equal(SSL_set_session(peer->ssl, session), 1);
+    finish(peer, SIZE_MAX);
+    assert_true(peer->keys.resumed);
+    EVP_PKEY *ours = NULL;
+    assert_int_equal(SSL_get_peer_tmp_key(peer->ssl, &ours), 1);
+    EVP_PKEY_free(ours);
+    peer_destroy(peer);
+    SSL_SESSION_free(session);
+}
+
+/* Whose certificate a client gets that asks for `name` (NULL: for none). */
+static int certificate_for(struct fixture *fixture, struct tls_context *context, const char *name)
+{
+    struct peer *peer = peer_create(fixture, context);
+    peer_begin(peer);
+    if (name)
+        assert_int_equal(SSL_set_tlsext_host_name(peer->ssl, name), 1);
+    finish(peer, SIZE_MAX);
+    int type = EVP_PKEY_get_base_id(X509_get0_pubkey(SSL_get0_peer_certificate(peer->ssl)));
+    talk(peer);
+    peer_destroy(peer);
+    return type;
+}
+
+static void the_named_host_gets_its_certificate(void **state)
+{
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *asked;
+        int type;
+    } cases[] = {{NULL, EVP_PKEY_EC},
+                 {"example.org", EVP_PKEY_RSA},
+                 {"EXAMPLE.org", EVP_PKEY_RSA},
+                 {"other.example.org", EVP_PKEY_EC},
+                 {"a.wild.example.org", EVP_PKEY_RSA},
+                 {"special.wild.example.org", EVP_PKEY_EC},
+                 {"wild.example.org", EVP_PKEY_EC},
+                 {"a.b.wild.example.org", EVP_PKEY_EC},
+                 {"org", EVP_PKEY_EC},
+                 {"example.orga", EVP_PKEY_EC},
+                 {"*.wild.example.org", EVP_PKEY_RSA},
+                 {".wild.example.org", EVP_PKEY_EC}};
+    char *rsa_crt = strdup(path_of(fixture, "rsa.crt")), *rsa_key = strdup(path_of(fixture, "rsa.key"));
+    char *ec_crt = strdup(path_of(fixture, "ec.crt")), *ec_key = strdup(path_of(fixture, "ec.key"));
+    const struct tls_host hosts[] = {{(char *)"*.wild.example.org", rsa_crt, rsa_key},
+                                     {(char *)"Example.Org", rsa_crt, rsa_key},
+                                     {(char *)"special.wild.example.org", ec_crt, ec_key}};
+    struct tls_context_config config = {
+        .certificate_file = ec_crt, .private_key_file = ec_key, .hosts = hosts, .host_count = 3};
+    char error[512] = "";
+    struct tls_context *context = tls_context_create(&config, error, sizeof error);
+    if (!context)
+        fail_msg("%s", error);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (certificate_for(fixture, context, cases[i].asked) != cases[i].type)
+            fail_msg("%s got the wrong certificate", cases[i].asked);
+
+    tls_context_set_ticket_keys(context, fixture->keys);
+    tls_context_destroy(context);
+    const struct tls_host broken[] = {{(char *)"example.org", rsa_crt, ec_key}};
+    config.hosts = broken;
+    config.host_count = 1;
+    assert_null(tls_context_create(&config, error, sizeof error));
+    assert_non_null(strstr(error, "[tls example.org]: private key"));
+    free(rsa_crt);
+    free(rsa_key);
+    free(ec_crt);
+    free(ec_key);
+}
+
+static void names_that_no_host_can_have_are_refused(void **state)
+{
+    static const char *const bad[] = {"",     "*",     "*.",  "a..b", ".a",          "a.",   "a.*.b",
+                                      "**.a", "ex*.a", "a b", "a/b",  "\xc3\xa4.de", "*.*.a"};
+    static const char *const good[] = {"a", "localhost", "*.a", "xn--4ca.example", "a_b.c-d.e", "127.0.0.1"};
+    char file[] = "file", error[512], name[300];
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct tls_host host = {(char *)(uintptr_t)bad[i], file, file};
+        assert_false(tls_hosts_check(&host, 1, error, sizeof error));
+        assert_non_null(strstr(error, "not the name of a host"));
+    }
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        struct tls_host host = {(char *)(uintptr_t)good[i], file, file};
+        assert_true(tls_hosts_check(&host, 1, error, sizeof error));
+    }
+    memset(name, 'a', sizeof name);
+    name[63] = '\0';
+    struct tls_host host = {name, file, file};
+    assert_true(tls_hosts_check(&host, 1, error, sizeof error));
+    name[63] = 'a';
+    name[64] = '\0';
+    assert_false(tls_hosts_check(&host, 1, error, sizeof error));
+    struct tls_host twice[] = {{(char *)"example.org", file, file}, {(char *)"Example.ORG", file, file}};
+    assert_false(tls_hosts_check(twice, 2, error, sizeof error));
+    assert_non_null(strstr(error, "the same host"));
+    char none[] = "";
+    struct tls_host half = {(char *)"example.org", file, none};
+    assert_false(tls_hosts_check(&half, 1, error, sizeof error));
+    assert_non_null(strstr(error, "needs certificate and private_key"));
+}
+
+static int suite_with(struct fixture *fixture, const char *list)
+{
+    struct tls_context_config config = {.certificate_file = path_of(fixture, "ec.crt"),
+                                        .private_key_file = path_of(fixture, "ec.key"),
+                                        .ciphersuites = list};
+    char error[512] = "";
+    struct tls_context *context = tls_context_create(&config, error, sizeof error);
+    if (!context)
+        fail_msg("%s", error);
+    struct peer *peer = peer_create(fixture, context);
+    peer_begin(peer);
+    finish(peer, SIZE_MAX);
+    int suite = peer->keys.suite;
+    talk(peer);
+    peer_destroy(peer);
+    tls_context_destroy(context);
+    return suite;
+}
+
+static void the_order_of_cipher_suites_is_the_servers(void **state)
+{
+    assert_int_equal(suite_with(*state, "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256"),
+                     TLS_SUITE_CHACHA20_POLY1305_SHA256);
+    assert_int_equal(suite_with(*state, "TLS_AES_128_GCM_SHA256:TLS_CHACHA20_POLY1305_SHA256"),
+                     TLS_SUITE_AES_128_GCM_SHA256);
+    assert_int_equal(suite_with(*state, "TLS_CHACHA20_POLY1305_SHA256"), TLS_SUITE_CHACHA20_POLY1305_SHA256);
+    assert_int_equal(suite_with(*state, "TLS_AES_128_GCM_SHA256"), TLS_SUITE_AES_128_GCM_SHA256);
+}
+
+static void other_cipher_suites_are_refused_by_name(void **state)
+{
+    static const struct {
+        const char *list, *sentence;
+    } cases[] = {{"TLS_AES_256_GCM_SHA384", "\"TLS_AES_256_GCM_SHA384\" is none of"},
+                 {"TLS_AES_128_GCM_SHA256:AES128-SHA", "\"AES128-SHA\" is none of"},
+                 {"TLS_AES_128_GCM_SHA256:TLS_AES_128_GCM_SHA256", "stands twice"},
+                 {"TLS_AES_128_GCM_SHA256:", "\"\" is none of"},
+                 {"tls_aes_128_gcm_sha256", "is none of"},
+                 {"", "\"\" is none of"}};
+    char error[512];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_false(tls_ciphersuites_check(cases[i].list, error, sizeof error));
+        if (!strstr(error, cases[i].sentence))
+            fail_msg("unhelpful: %s", error);
+    }
 }
 
 static void data_that_comes_with_the_finished_is_left_to_the_caller(void **state)
@@ -792,8 +1005,9 @@ static void padding_of_the_client_is_stripped(void **state)
 static void expect_refusal(struct fixture *fixture, const char *certificate, const char *key,
                            const char *named, const char *sentence)
 {
-    struct tls_context_config config = {certificate ? path_of(fixture, certificate) : NULL,
-                                        key ? path_of(fixture, key) : NULL};
+    struct tls_context_config config = {.certificate_file =
+                                            certificate ? path_of(fixture, certificate) : NULL,
+                                        .private_key_file = key ? path_of(fixture, key) : NULL};
     char error[512] = "";
     assert_null(tls_context_create(&config, error, sizeof error));
     assert_int_equal(ERR_peek_error(), 0);
@@ -838,6 +1052,13 @@ int main(void)
         cmocka_unit_test(foreign_groups_only_are_refused),
         cmocka_unit_test(a_ticket_resumes_and_the_count_stays_right),
         cmocka_unit_test(a_ticket_resumes_elsewhere_only_when_its_keys_are_shared),
+        cmocka_unit_test(a_ticket_outlives_one_rotation_and_not_two),
+        cmocka_unit_test(without_keys_there_are_no_tickets_and_nobody_resumes),
+        cmocka_unit_test(resumption_always_exchanges_keys),
+        cmocka_unit_test(the_named_host_gets_its_certificate),
+        cmocka_unit_test(names_that_no_host_can_have_are_refused),
+        cmocka_unit_test(the_order_of_cipher_suites_is_the_servers),
+        cmocka_unit_test(other_cipher_suites_are_refused_by_name),
         cmocka_unit_test(data_that_comes_with_the_finished_is_left_to_the_caller),
         cmocka_unit_test(keys_are_taken_once),
         cmocka_unit_test(an_old_client_hears_protocol_version),
