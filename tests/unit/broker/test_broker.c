@@ -233,8 +233,8 @@ static void reactor_threads_get_every_message_in_order(void **state)
     enum { MESSAGES = 20000 };
     struct consumer consumers[REACTORS];
     pthread_t threads[REACTORS];
-    for (uint16_t i = 0; i < REACTORS; i++) {
-        tell(f, i, "news", 1);
+    for (int i = 0; i < REACTORS; i++) {
+        tell(f, (uint16_t)i, "news", 1);
         consumers[i] = (struct consumer){.mail = &f->mail[i], .expected = MESSAGES, .ordered = true};
         assert_int_equal(pthread_create(&threads[i], NULL, consume, &consumers[i]), 0);
     }

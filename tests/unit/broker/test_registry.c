@@ -46,7 +46,7 @@ static void random_updates_agree_with_a_table_of_counts(void **state)
             unsigned count = 0;
             len = name_of(t, name);
             struct registry_entry *entry = registry_find(&registry, poor_hash(t), name, len);
-            for (uint16_t r = 0; r < REACTORS; r++) {
+            for (int r = 0; r < REACTORS; r++) {
                 if (model[t][r].subscribers == 0)
                     continue;
                 count++;
@@ -81,7 +81,8 @@ static void a_topic_costs_at_most_100_bytes_and_its_name(void **state)
     size_t used = ((size_t)registry.mask + 1) * sizeof *registry.slots;
     for (uint32_t i = 0; i <= registry.mask; i++)
         if (registry.slots[i].entry)
-            used += malloc_usable_size(registry.slots[i].entry) + sizeof(size_t); /* and the allocator's own word */
+            used += malloc_usable_size(registry.slots[i].entry) +
+                    sizeof(size_t); /* and the allocator's own word */
     assert_true((used - names) / MANY <= 100);
     for (unsigned i = 0; i < MANY; i++) {
         char name[32];
