@@ -1,0 +1,68 @@
+// Which reactor gets a connection, and how many reactors there are.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { availableParallelism } from 'node:os';
+import WebSocket from 'ws';
+import { own, preset, until } from './lib/gateway.mjs';
+
+async function open(gateway, count) {
+  const sockets = Array.from({ length: count }, () => new WebSocket(`ws://127.0.0.1:${gateway.ws}/ws?topic=spread`));
+  await Promise.all(sockets.map(socket => new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject))));
+  return sockets;
+}
+const loads = async (gateway, reactors) => {
+  const metrics = await gateway.metrics();
+  return Array.from({ length: reactors }, (_, i) => metrics.get(`pushgate_reactor_connections{reactor="${i}"}`));
+};
+const started = gateway => Number(/event=ready .*reactors=(\d+)/.exec(gateway.stderr)[1]);
+
+for (const balance of ['least_connections', 'round_robin']) {
+  test(`threads.balance=${balance} spreads connections evenly`, async t => {
+    const gateway = await own(t, { 'threads.balance': balance, 'threads.reactors': 4 });
+    const sockets = await open(gateway, 40);
+    assert.deepEqual(await loads(gateway, 4), [10, 10, 10, 10]);
+    sockets.forEach(socket => socket.close());
+  });
+}
+
+test('least_connections fills up what others have left, round_robin goes on in turn', async t => {
+  for (const [balance, expected] of [['least_connections', [4, 8]], ['round_robin', [2, 10]]]) {
+    const gateway = await own(t, { 'threads.balance': balance, 'threads.reactors': 2, 'threads.acceptors': 1 });
+    const sockets = [];
+    for (let i = 0; i < 16; i++) sockets.push(...await open(gateway, 1)); // one after the other: they alternate
+    assert.deepEqual(await loads(gateway, 2), [8, 8]);
+    for (let i = 0; i < 16; i += 2) sockets[i].close(); // all of one reactor
+    await gateway.connections(8);
+    assert.deepEqual((await loads(gateway, 2)).sort(), [0, 8]);
+    sockets.push(...await open(gateway, 4));
+    const now = (await loads(gateway, 2)).sort((a, b) => a - b);
+    assert.deepEqual(now, expected);
+    sockets.forEach(socket => socket.close());
+  }
+});
+
+test('threads.reactors=0 starts as many reactors as limits.connections needs under the limit of descriptors', async t => {
+  const few = await own(t, { 'threads.reactors': 0 });
+  assert.equal(started(few), availableParallelism());
+  if (preset === 'tsan') return; // one descriptor table for all: the limit does not count per reactor
+  const many = await own(t, { 'threads.reactors': 0, 'limits.connections': 10_000 }, { wrap: ['sh', '-c', 'ulimit -n 1016; exec "$@"', 'sh'] });
+  assert.equal(started(many), 10); // 1,000 connections each
+  const sockets = await open(many, 100);
+  assert.deepEqual(await loads(many, 10), new Array(10).fill(10));
+  sockets.forEach(socket => socket.close());
+});
+
+test('a reactor without room is passed over; when none has room the answer is 503', async t => {
+  if (preset === 'tsan') return;
+  const gateway = await own(t, { 'threads.reactors': 2, 'threads.acceptors': 1, 'limits.publishers': 10 }, { wrap: ['sh', '-c', 'ulimit -n 116; exec "$@"', 'sh'] });
+  const sockets = await open(gateway, 60);
+  for (let i = 0; i < 140; i++) sockets.push(...await open(gateway, 1));
+  assert.deepEqual(await loads(gateway, 2), [100, 100]);
+  const refused = new WebSocket(`ws://127.0.0.1:${gateway.ws}/ws?topic=spread`);
+  const status = await new Promise((resolve, reject) => refused.once('unexpected-response', (_, response) => resolve(response.statusCode)).once('open', () => reject(new Error('it opened'))));
+  assert.equal(status, 503);
+  sockets.pop().close();
+  await gateway.connections(199);
+  sockets.push(...await until('one more fits', () => open(gateway, 1)));
+  sockets.forEach(socket => socket.close());
+});
