@@ -34,6 +34,7 @@ struct pending {
     bool writing;        /* EPOLLOUT is asked for */
     uint32_t ip_handle;
     uint16_t suite;
+    uint8_t idle_records; /* tls_post_count() */
     struct tls_handshake *handshake;
     struct tls_direction read, write; /* once the handshake is done */
     struct buffer raw;                /* received, not yet opened or handed to OpenSSL */

@@ -199,6 +199,10 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
     struct tls_fragment fragment = {0};
     struct tls_post_result post =
         tls_post_record(acceptor->crypto, &pending->read, pending->suite, &fragment, &opened);
+    if (!tls_post_count(&pending->idle_records, &post, &opened)) {
+        fail_record(acceptor, pending, TLS_ALERT_UNEXPECTED_MESSAGE);
+        return false;
+    }
     switch (post.event) {
     case TLS_EVENT_DATA:
         if (!buffer_append(&pending->plain, opened.content, opened.content_bytes)) {

@@ -145,6 +145,8 @@ static void take_transfers(struct reactor *reactor)
             if (opened[i]->state != CONN_FREE && item.record.plain_bytes + item.record.raw_bytes > 0)
                 conn_input_early(pool, opened[i], &item);
         }
+        tls_direction_wipe(&item.record.read);
+        tls_direction_wipe(&item.record.write);
         transfer_wipe(batch);
     }
 }

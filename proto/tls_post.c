@@ -103,6 +103,18 @@ struct tls_post_result tls_post_record(struct tls_crypto *crypto, struct tls_dir
     return error(TLS_ALERT_UNEXPECTED_MESSAGE);
 }
 
+bool tls_post_count(uint8_t *idle_records, const struct tls_post_result *result,
+                    const struct tls_opened *opened)
+{
+    if (result->event == TLS_EVENT_DATA && opened->content_bytes > 0)
+        *idle_records = 0;
+    else if (*idle_records >= TLS_IDLE_RECORDS_MAX)
+        return false;
+    else
+        (*idle_records)++;
+    return true;
+}
+
 size_t tls_post_key_update(struct tls_crypto *crypto, struct tls_direction *write_dir, enum tls_suite suite,
                            bool request_update, uint8_t *out)
 {

@@ -31,6 +31,17 @@ struct tls_post_result {
     uint8_t peer_alert;   /* TLS_EVENT_FATAL_ALERT: as received */
 };
 
+enum {
+    /* Records without application data that a peer may send in a row: KeyUpdates, empty records,
+     * user_canceled and fragments cost us work and say nothing. */
+    TLS_IDLE_RECORDS_MAX = 32,
+};
+
+/* Counts such records; application data starts anew. False when `opened`, whose `result` this was, is one too
+ * many: unexpected_message. */
+bool tls_post_count(uint8_t *idle_records, const struct tls_post_result *result,
+                    const struct tls_opened *opened) __attribute__((warn_unused_result));
+
 /* Interprets one opened record. Updates `read_dir` itself on KeyUpdate. Several handshake messages in one
  * record before a key change are refused (RFC 8446 §5.1: unexpected_message). */
 struct tls_post_result tls_post_record(struct tls_crypto *crypto, struct tls_direction *read_dir,

@@ -66,12 +66,15 @@ struct conn {
     uint8_t reason;     /* enum close_reason, once closing */
     uint8_t topic_count;
     bool suite_chacha : 1;
-    bool peer_closed : 1; /* its close frame was read */
-    bool deaf : 1;        /* its input can no longer be understood: do not wait for its close frame */
-    bool ready : 1;       /* in the pool's ready list: more input may wait in the socket */
-    bool dirty : 1;       /* in the pool's dirty list: output of this turn waits */
-    bool shut : 1;        /* close_notify and FIN are on their way */
-    uint8_t unused[3];
+    bool peer_closed : 1;  /* its close frame was read */
+    bool deaf : 1;         /* its input can no longer be understood: do not wait for its close frame */
+    bool ready : 1;        /* in the pool's ready list: more input may wait in the socket */
+    bool dirty : 1;        /* in the pool's dirty list: output of this turn waits */
+    bool shut : 1;         /* close_notify and FIN are on their way */
+    bool update_owed : 1;  /* a KeyUpdate of ours is due before the next application data */
+    bool update_asked : 1; /* … and it asks for the peer's */
+    uint8_t idle_records;  /* tls_post_count() */
+    uint8_t unused[2];
 };
 _Static_assert(sizeof(struct conn) == 64, "an idle ws connection is this slot and four bytes in its topic");
 

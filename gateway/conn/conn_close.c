@@ -14,16 +14,6 @@ static void seal_and_send_alert(struct pool *pool, struct conn *conn, enum tls_a
         (void)conn_send_wire(pool, conn, record, bytes);
 }
 
-void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert)
-{
-    /* What is half sent cannot be completed by a dead connection, so the alert goes only where the stream is
-     * at a record's end. */
-    if (alert != TLS_ALERT_NONE && !(conn->extra && conn->extra->outbox.wire) && !conn->shut)
-        seal_and_send_alert(pool, conn, alert);
-    if (conn->state != CONN_FREE)
-        pool_destroy(pool, conn, CLOSE_TLS_ERROR);
-}
-
 /* Close frames are out: say the same to TLS and TCP. False when the connection is gone. */
 static bool shut_write_side(struct pool *pool, struct conn *conn)
 {
@@ -65,6 +55,37 @@ static uint32_t drop_queued(struct pool *pool, struct conn *conn)
     uint32_t dropped = outbox_drop_unsent(outbox);
     counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
     return dropped;
+}
+
+void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert)
+{
+    /* What is half sent cannot be completed by a dead connection, so the alert goes only where the stream is
+     * at a record's end. */
+    if (alert == TLS_ALERT_NONE || conn->shut || (conn->extra && conn->extra->outbox.wire)) {
+        pool_destroy(pool, conn, CLOSE_TLS_ERROR);
+        return;
+    }
+    if (conn->reason == CLOSE_NONE)
+        conn->reason = CLOSE_TLS_ERROR;
+    conn->state = CONN_CLOSING;
+    conn->deaf = true;
+    conn->shut = true;
+    pool_leave(pool, conn);
+    counter_add(&pool->stats->drops, drop_queued(pool, conn));
+    if (conn->extra) {
+        buffer_fini(&conn->extra->frame);
+        buffer_fini(&conn->extra->message);
+        conn->extra->sequence = (struct ws_sequence){0};
+        conn->extra->fragment = (struct tls_fragment){0};
+    }
+    pool_arm(pool, conn);
+    bool begun = conn->extra && !outbox_empty(&conn->extra->outbox); /* a frame that nobody will see end */
+    seal_and_send_alert(pool, conn, alert);
+    /* Lingers, because closing over unread input would send a reset, which overtakes the alert. */
+    if (begun && conn->state != CONN_FREE)
+        pool_destroy(pool, conn, CLOSE_TLS_ERROR);
+    else if (conn->state != CONN_FREE)
+        conn_close_continue(pool, conn);
 }
 
 void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code,

@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+enum { IDLE_RECORDS_FORGET_MS = 1000 };
+
 /* The adapter's view of a connection while it handles one message. */
 struct link {
     struct adapter_link base; /* first */
@@ -205,16 +207,13 @@ static void peer_ended(struct pool *pool, struct conn *conn, enum close_reason r
     pool_destroy(pool, conn, reason);
 }
 
-/* KeyUpdate was asked for: answer with ours before anything else is sealed. */
-static void answer_key_update(struct pool *pool, struct conn *conn)
+/* A KeyUpdate of ours is due. RFC 8446 §4.6.3 wants it before the next application data: while the kernel
+ * takes nothing it waits for that, so that a peer that asks and does not read is answered once. */
+static void owe_key_update(struct pool *pool, struct conn *conn)
 {
-    uint8_t record[5 + TLS_RECORD_OVERHEAD];
-    size_t bytes =
-        tls_post_key_update(pool->crypto, &pool_tls(pool, conn)->write, conn_suite(conn), false, record);
-    if (!bytes)
-        pool_destroy(pool, conn, CLOSE_INTERNAL);
-    else if (!conn->shut)
-        (void)conn_send_wire(pool, conn, record, bytes);
+    conn->update_owed = true;
+    if (!conn->shut && !(conn->extra && conn->extra->outbox.wire))
+        conn_send_key_update(pool, conn);
 }
 
 /* One opened record; false when no further one is to be opened. */
@@ -230,6 +229,16 @@ static bool handle_record(struct pool *pool, struct conn *conn, const struct tls
             return false;
         }
         conn->extra->fragment = none;
+    }
+    if (!tls_post_count(&conn->idle_records, &post, opened)) {
+        conn_tls_fail(pool, conn, TLS_ALERT_UNEXPECTED_MESSAGE);
+        return false;
+    }
+    if (tls_direction_overused(pool->crypto, &pool_tls(pool, conn)->read)) {
+        conn->update_asked = true;
+        owe_key_update(pool, conn);
+        if (conn->state == CONN_FREE)
+            return false;
     }
     switch (post.event) {
     case TLS_EVENT_DATA:
@@ -252,7 +261,7 @@ static bool handle_record(struct pool *pool, struct conn *conn, const struct tls
         peer_ended(pool, conn, CLOSE_TLS_ALERT);
         return false;
     case TLS_EVENT_PEER_UPDATED_REPLY:
-        answer_key_update(pool, conn);
+        owe_key_update(pool, conn);
         break;
     case TLS_EVENT_ERROR:
         conn_tls_fail(pool, conn, post.alert);
@@ -332,6 +341,8 @@ void conn_readable(struct pool *pool, struct conn *conn, bool hangup)
         return;
     }
     if (n > 0) {
+        if (pool->now - conn->last_heard >= IDLE_RECORDS_FORGET_MS / WHEEL_TICK_MS)
+            conn->idle_records = 0; /* one now and then is no flood */
         conn->last_heard = pool->now;
         counter_add(&pool->stats->bytes_in, (uint64_t)n);
     }

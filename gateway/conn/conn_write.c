@@ -54,26 +54,45 @@ static void unqueued(struct pool *pool, size_t bytes)
     counter_sub(&pool->stats->outbox_bytes, bytes);
 }
 
-/* Keys of ours that have sealed their share of records are replaced first (RFC 8446 §5.5). Bytes written at
- * `out`, or SIZE_MAX. */
+static size_t seal_key_update(struct pool *pool, struct conn *conn, uint8_t *out)
+{
+    bool ask = conn->update_asked;
+    conn->update_owed = false;
+    conn->update_asked = false;
+    return tls_post_key_update(pool->crypto, &pool_tls(pool, conn)->write, conn_suite(conn), ask, out);
+}
+
+/* Keys of ours that have sealed their share of records are replaced first (RFC 8446 §5.5), and those for
+ * which a KeyUpdate is owed. Bytes written at `out`, or SIZE_MAX. */
 static size_t key_update_if_due(struct pool *pool, struct conn *conn, uint8_t *out)
 {
-    struct conn_tls *tls = pool_tls(pool, conn);
-    if (!tls_direction_needs_update(pool->crypto, &tls->write))
+    if (!conn->update_owed && !tls_direction_needs_update(pool->crypto, &pool_tls(pool, conn)->write))
         return 0;
-    size_t bytes = tls_post_key_update(pool->crypto, &tls->write, conn_suite(conn), false, out);
+    size_t bytes = seal_key_update(pool, conn, out);
     return bytes ? bytes : SIZE_MAX;
+}
+
+void conn_send_key_update(struct pool *pool, struct conn *conn)
+{
+    uint8_t record[5 + TLS_RECORD_OVERHEAD];
+    size_t bytes = seal_key_update(pool, conn, record);
+    if (bytes)
+        (void)conn_send_wire(pool, conn, record, bytes);
+    else
+        pool_destroy(pool, conn, CLOSE_INTERNAL);
 }
 
 /* Seals `parts` (at most POOL_RECORDS_PER_SEND full records together) into the scratch; 0 on failure. */
 static size_t seal_parts(struct pool *pool, struct conn *conn, const struct iovec *parts, size_t count)
 {
     struct conn_tls *tls = pool_tls(pool, conn);
-    size_t bytes = key_update_if_due(pool, conn, pool->seal_scratch);
-    if (bytes == SIZE_MAX)
-        return 0;
-    size_t part = 0, offset = 0;
+    size_t bytes = 0, part = 0, offset = 0;
     while (part < count) {
+        /* The scratch has room: a KeyUpdate before each of one record less than it holds. */
+        size_t update = key_update_if_due(pool, conn, pool->seal_scratch + bytes);
+        if (update == SIZE_MAX)
+            return 0;
+        bytes += update;
         struct tls_slice slices[GATHER_MAX];
         size_t n = 0, room = TLS_RECORD_PLAINTEXT_MAX;
         while (part < count && room > 0) {

@@ -140,6 +140,9 @@ void conn_mark_dirty(struct pool *pool, struct conn *conn);
 /* Puts bytes that are ready for the wire (sealed records) out or into the outbox. False: destroyed. */
 bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, size_t bytes);
 
+/* Sends a KeyUpdate of ours now. May destroy the connection. */
+void conn_send_key_update(struct pool *pool, struct conn *conn);
+
 /* conn_close.c
  * ---------------------------------------------------------------------------------------------------------
  */
@@ -150,5 +153,5 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
                 const char *text);
 /* Called when output has run empty: goes on with a close that waits for it. */
 void conn_close_continue(struct pool *pool, struct conn *conn);
-/* Ends a wss connection over a TLS failure, telling the peer with an alert if it can be sent at once. */
+/* Ends a wss connection over a TLS failure, telling the peer with an alert unless a record is half sent. */
 void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert);

@@ -182,6 +182,26 @@ static void malformed_key_updates_are_refused_as_soon_as_they_show(void **state)
     }
 }
 
+static void records_that_say_nothing_are_counted_in_a_row(void **state)
+{
+    (void)state;
+    static const enum tls_event idle[] = {TLS_EVENT_NONE, TLS_EVENT_PEER_UPDATED,
+                                          TLS_EVENT_PEER_UPDATED_REPLY, TLS_EVENT_DATA};
+    const struct tls_post_result data = {.event = TLS_EVENT_DATA};
+    const struct tls_opened empty = {.content_bytes = 0}, full = {.content_bytes = 1};
+    uint8_t count = 0;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < TLS_IDLE_RECORDS_MAX; i++) {
+            struct tls_post_result result = {.event = idle[i % 4]};
+            /* What a KeyUpdate's record has as content is not the peer's data. */
+            assert_true(tls_post_count(&count, &result, i % 4 == 3 ? &empty : &full));
+        }
+        assert_false(tls_post_count(&count, &data, &empty));
+        assert_true(tls_post_count(&count, &data, &full));
+        assert_int_equal(count, 0);
+    }
+}
+
 static void only_key_updates_are_for_a_server(void **state)
 {
     for (unsigned type = 0; type < 256; type++) {
@@ -252,6 +272,7 @@ int main(void)
         cmocka_unit_test(nothing_may_stand_between_fragments),
         cmocka_unit_test(bytes_after_a_key_update_are_refused_without_a_key_change),
         cmocka_unit_test(malformed_key_updates_are_refused_as_soon_as_they_show),
+        cmocka_unit_test(records_that_say_nothing_are_counted_in_a_row),
         cmocka_unit_test(only_key_updates_are_for_a_server),
         cmocka_unit_test(our_key_update_goes_out_under_the_old_key),
         cmocka_unit_test(our_alerts_carry_their_level),
