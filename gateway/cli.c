@@ -1,9 +1,17 @@
 /* Reads the command line and prints what it can ask for. */
 #include "gateway/cli.h"
 
+#include "gateway/base/preflight.h"
+#include "gateway/plan.h"
+
 #include <inttypes.h>
 #include <string.h>
-#include <sys/resource.h>
+
+enum {
+    USER_BYTES_WS = 128, /* what a connection may cost here, kernel apart */
+    USER_BYTES_WSS = 256,
+    OTHER_THREADS = 3, /* main, publisher, admin */
+};
 
 /* Arguments that are not settings. */
 struct request {
@@ -145,24 +153,55 @@ void cli_print_sample(FILE *out)
     config_print_section_sample(&settings_tls_hosts, out);
 }
 
-static void print_limit(const char *name, rlim_t value, FILE *out)
+static const char *descriptors_advice(const struct settings *settings)
 {
-    if (value == RLIM_INFINITY)
-        fprintf(out, "%s unlimited", name);
-    else
-        fprintf(out, "%s %ju", name, (uintmax_t)value);
+    if (!settings->threads.private_fds)
+        return "or threads.private_fds=on, which gives each reactor a table of its own";
+    return settings->threads.reactors
+               ? "or more reactors, or threads.reactors=0, which starts as many as needed"
+               : NULL;
 }
 
-void cli_print_check(const struct settings *settings, FILE *out)
+bool cli_print_check(const struct settings *settings, const char *root, FILE *out)
 {
-    struct rlimit limit;
+    struct preflight_machine machine;
+    struct preflight_row rows[PREFLIGHT_ROWS];
+    struct plan plan;
+    char error[256], number[32], each[32];
+
     fputs("settings: good\n", out);
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return;
-    fputs("descriptors: RLIMIT_NOFILE is ", out);
-    print_limit("soft", limit.rlim_cur, out);
-    print_limit(", hard", limit.rlim_max, out);
-    fputs(settings->threads.private_fds ? ", for each reactor (threads.private_fds is on)\n"
-                                        : ", for all threads together (threads.private_fds is off)\n",
-          out);
+    preflight_read(root, &machine);
+    uint64_t nofile = machine.nofile_hard < PREFLIGHT_UNLIMITED ? machine.nofile_hard : machine.nr_open;
+    if (!plan_make(settings, plan_cores(), nofile < PREFLIGHT_UNLIMITED ? nofile : UINT32_MAX, &plan, error,
+                   sizeof error)) {
+        fprintf(out, "%s\n", error);
+        return false;
+    }
+    fprintf(out, "plan: %s connections%s; %u acceptor%s, %u reactor%s of up to %s connections\n",
+            preflight_number(plan.connections, number),
+            settings->limits.connections ? "" : ", all that descriptors allow (limits.connections is 0)",
+            plan.acceptors, plan.acceptors == 1 ? "" : "s", plan.reactors, plan.reactors == 1 ? "" : "s",
+            preflight_number(plan.capacity, each));
+    const struct preflight_demand demand = {
+        .connections = plan.connections,
+        .ends = 1,
+        .user_bytes = *settings->listen.wss ? USER_BYTES_WSS : USER_BYTES_WS,
+        .table_fds = plan.table_fds,
+        .threads = (uint64_t)plan.acceptors + plan.reactors + OTHER_THREADS,
+        .backlog = settings->listen.backlog,
+        .descriptors_advice = descriptors_advice(settings),
+    };
+    size_t count = preflight_judge(&machine, &demand, rows);
+    size_t small = preflight_too_small(rows, count);
+    fputs("machine:\n", out);
+    preflight_print(rows, count, false, out);
+    if (small == 0)
+        fputs("all large enough\n", out);
+    else
+        fprintf(
+            out,
+            "%zu too small. Lines of the form name = value go into a file in /etc/sysctl.d\n"
+            "(deploy/sysctl.d/pushgate.conf has them for a million connections); sysctl --system loads it.\n",
+            small);
+    return small == 0;
 }

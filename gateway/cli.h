@@ -27,5 +27,7 @@ enum cli_status cli_read(int argc, char **argv, struct config *config, const str
 
 void cli_print_help(FILE *out);
 void cli_print_sample(FILE *out);
-/* What --check says of good settings: the limits of this machine that matter to them. */
-void cli_print_check(const struct settings *settings, FILE *out);
+/* What --check says of good settings: whether this machine holds as many connections as they ask for, and
+ * what to change. False when something is too small. `root` is "", or a directory with another machine's
+ * proc/. */
+bool cli_print_check(const struct settings *settings, const char *root, FILE *out);

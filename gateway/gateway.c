@@ -8,6 +8,7 @@
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
 #include "gateway/harden.h"
+#include "gateway/plan.h"
 #include "gateway/publisher.h"
 #include "gateway/reactor.h"
 
@@ -19,12 +20,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum {
-    FDS_OF_A_REACTOR = 16,   /* besides connections: epoll, mailboxes, transfer, stderr and some air */
-    FDS_OF_THE_PROCESS = 64, /* the same for the shared table, per-reactor ones apart */
-    FDS_PER_REACTOR = 4,     /* in the shared table */
-    PUBLISH_LISTENERS_MAX = 4,
-};
+enum { PUBLISH_LISTENERS_MAX = 4 };
 
 struct gateway {
     const struct settings *settings;
@@ -48,48 +44,20 @@ struct gateway {
     char error[512];
 };
 
-/* How many of each
- * ------------------------------------------------------------------------------------------------------- */
-
-static uint32_t cores(void)
+static bool make_plan(struct gateway *gateway, uint32_t *capacity)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
-    return n > 0 ? (uint32_t)n : 1;
-}
-
-/* Reactors, and how many connections each may hold, from the cores, the wanted connections and the limit of
- * descriptors. */
-static bool plan(struct gateway *gateway, uint32_t *capacity)
-{
-    const struct settings *settings = gateway->settings;
-    uint64_t fds = fdtable_raise_limit();
-    uint64_t wanted = settings->limits.connections;
-    gateway->acceptor_count =
-        settings->threads.acceptors ? (uint32_t)settings->threads.acceptors : (cores() + 1) / 2;
-    uint64_t reactors = settings->threads.reactors;
-    uint64_t each = fds > 2ull * FDS_OF_A_REACTOR ? fds - FDS_OF_A_REACTOR : FDS_OF_A_REACTOR;
-    if (!reactors) {
-        reactors = cores();
-        if (settings->threads.private_fds && wanted > reactors * each)
-            reactors = (wanted + each - 1) / each;
-    }
-    if (!settings->threads.private_fds) {
-        uint64_t own = FDS_OF_THE_PROCESS + settings->limits.publishers + reactors * FDS_PER_REACTOR;
-        each = fds > own + reactors ? (fds - own) / reactors : 1;
-    }
-    if (reactors > UINT16_MAX / 2) {
-        snprintf(gateway->error, sizeof gateway->error,
-                 "limits.connections=%llu needs %llu reactors under RLIMIT_NOFILE %llu: raise that limit or "
-                 "lower the other",
-                 (unsigned long long)wanted, (unsigned long long)reactors, (unsigned long long)fds);
+    struct plan plan;
+    uint64_t nofile = fdtable_raise_limit();
+    if (!plan_make(gateway->settings, plan_cores(), nofile, &plan, gateway->error, sizeof gateway->error))
         return false;
-    }
-    if (wanted > reactors * each)
-        log_event(LOG_WARN, "fewer_connections", "wanted=%llu possible=%llu reactors=%llu nofile=%llu",
-                  (unsigned long long)wanted, (unsigned long long)reactors * each,
-                  (unsigned long long)reactors, (unsigned long long)fds);
-    gateway->reactor_count = (uint32_t)reactors;
-    *capacity = each < UINT32_MAX / 8 ? (uint32_t)each : UINT32_MAX / 8;
+    uint64_t possible = (uint64_t)plan.reactors * plan.capacity;
+    if (plan.connections > possible)
+        log_event(LOG_WARN, "fewer_connections", "wanted=%llu possible=%llu reactors=%u nofile=%llu",
+                  (unsigned long long)plan.connections, (unsigned long long)possible, plan.reactors,
+                  (unsigned long long)nofile);
+    gateway->acceptor_count = plan.acceptors;
+    gateway->reactor_count = plan.reactors;
+    *capacity = plan.capacity;
     return true;
 }
 
@@ -538,7 +506,7 @@ static bool start(struct gateway *gateway)
     if (!gateway->ip_limit)
         return no_memory(gateway);
     /* Reactors first: they copy the descriptor table, so it should be small and hold no listener. */
-    return plan(gateway, &capacity) && build_reactors(gateway, capacity) && start_reactors(gateway) &&
+    return make_plan(gateway, &capacity) && build_reactors(gateway, capacity) && start_reactors(gateway) &&
            start_publisher(gateway) && start_acceptors(gateway) && start_admin(gateway);
 }
 

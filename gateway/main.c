@@ -11,6 +11,7 @@ enum { EXIT_BAD_USAGE = 2 };
 /* With good settings. */
 static int act(enum cli_action action, const struct settings *settings)
 {
+    bool good = true;
     switch (action) {
     case CLI_HELP:
         cli_print_help(stdout);
@@ -22,7 +23,7 @@ static int act(enum cli_action action, const struct settings *settings)
         cli_print_sample(stdout);
         break;
     case CLI_CHECK:
-        cli_print_check(settings, stdout);
+        good = cli_print_check(settings, "", stdout);
         break;
     case CLI_RUN:
         return gateway_run(settings);
@@ -31,7 +32,7 @@ static int act(enum cli_action action, const struct settings *settings)
         perror("pushgate: standard output");
         return EXIT_FAILURE;
     }
-    return EXIT_SUCCESS;
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)
