@@ -23,30 +23,22 @@ uint32_t plan_cores(void)
     return n > 0 ? (uint32_t)n : 1;
 }
 
-/* Each reactor's table holds its share of the connections. */
-static void plan_private(const struct settings *settings, uint32_t cores, uint64_t nofile, uint64_t *reactors,
-                         uint64_t *each)
+static uint64_t choose_reactors(const struct settings *settings, uint32_t cores, uint64_t private_capacity)
 {
-    uint64_t wanted = settings->limits.connections;
-    *each = nofile > 2ull * FDS_OF_A_REACTOR ? nofile - FDS_OF_A_REACTOR : FDS_OF_A_REACTOR;
-    *reactors = settings->threads.reactors;
-    if (*reactors == 0) {
-        *reactors = cores > 0 ? cores : 1;
-        if (wanted > *reactors * *each)
-            *reactors = divide_up(wanted, *each);
-    }
+    uint64_t wanted = settings->limits.connections, reactors = cores > 0 ? cores : 1;
+    if (settings->threads.reactors > 0)
+        return settings->threads.reactors;
+    if (settings->threads.private_fds && wanted > reactors * private_capacity)
+        return divide_up(wanted, private_capacity);
+    return reactors;
 }
 
 bool plan_make(const struct settings *settings, uint32_t cores, uint64_t nofile, struct plan *plan,
                char *error, size_t error_size)
 {
-    uint64_t wanted = settings->limits.connections, reactors = settings->threads.reactors, each;
-    bool fixed = reactors != 0;
-    if (settings->threads.private_fds) {
-        plan_private(settings, cores, nofile, &reactors, &each);
-    } else if (!fixed) {
-        reactors = cores > 0 ? cores : 1;
-    }
+    uint64_t wanted = settings->limits.connections;
+    uint64_t each = nofile > 2ull * FDS_OF_A_REACTOR ? nofile - FDS_OF_A_REACTOR : FDS_OF_A_REACTOR;
+    uint64_t reactors = choose_reactors(settings, cores, each);
     uint64_t shared = FDS_OF_THE_PROCESS + settings->limits.publishers + reactors * FDS_PER_REACTOR;
     if (!settings->threads.private_fds)
         each = nofile > shared + reactors ? (nofile - shared) / reactors : 1;
