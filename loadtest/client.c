@@ -292,8 +292,11 @@ static void take_message(struct client_context *context, struct client *client, 
     struct load_stats *stats = context->stats;
     struct payload payload;
 
-    if (!context->payload)
+    if (!context->payload) {
+        counter_add(&stats->unchecked, 1);
+        counter_set(&stats->last_delivery_ns, context->now_ns);
         return;
+    }
     switch (payload_read(context->payload, data, len, &payload)) {
     case PAYLOAD_FOREIGN:
         counter_add(&stats->foreign, 1);
@@ -561,6 +564,8 @@ static bool take_handshake(struct client_context *context, struct client *client
         return false;
     }
     client->suite = (uint16_t)suite;
+    if (tls_client_resumed(heap->tls))
+        counter_add(&context->stats->sessions_resumed, 1);
     tls_client_destroy(heap->tls);
     heap->tls = NULL;
     return send_request(context, client);

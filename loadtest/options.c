@@ -53,6 +53,8 @@ static const struct option_row rows[] = {
     {"cafile", OPTION_STRING, AT(ca_file), NULL, 0, 0, "FILE",
      "PEM certificates to trust; without it, the system's"},
     {"insecure", OPTION_FLAG, AT(insecure), NULL, 0, 0, NULL, "accept any certificate"},
+    {"resume", OPTION_FLAG, AT(resume), NULL, 0, 0, NULL,
+     "wss: one connection more fetches a session ticket, which all others present"},
     {"subprotocol", OPTION_STRING, AT(subprotocol), "", 0, 0, "NAME", "Sec-WebSocket-Protocol to offer"},
     {"header", OPTION_HEADER, AT(headers), NULL, 0, 0, "'NAME: VALUE'",
      "further header of the upgrade request; may be repeated"},
@@ -72,11 +74,18 @@ static const struct option_row rows[] = {
      "size of a message"},
     {"settle", OPTION_DURATION, AT(settle_ms), "5s", 1, DAY_MS, "TIME",
      "give up waiting for messages, pongs or closes when none has arrived for so long"},
+    {"nap", OPTION_DURATION, AT(nap_ms), "0", 0, 1000, "TIME",
+     "idle: let what arrives wait so long, so that a sender on this machine is not interrupted to wake this "
+     "program"},
     {"json", OPTION_STRING, AT(json_file), NULL, 0, 0, "FILE",
      "write the report as JSON as well ('-': standard output)"},
     {"ready-fd", OPTION_UINT, AT(ready_fd), "0", 0, 1000000, "FD",
      "also write the line 'ready' to this descriptor when all connections are open"},
     {"quiet", OPTION_FLAG, AT(quiet), NULL, 0, 0, NULL, "no progress"},
+    {"watch", OPTION_FLAG, AT(watch), NULL, 0, 0, NULL,
+     "idle: the line 'messages TOTAL open N last NANOSECONDS' (monotonic clock) on standard output when all "
+     "are open, and "
+     "whenever messages have come and then stopped coming"},
 };
 
 enum { ROW_COUNT = sizeof(rows) / sizeof(rows[0]) };
@@ -221,6 +230,14 @@ static bool check(struct load_options *options, char *error, size_t error_size)
     }
     if (options->mode == LOAD_FANOUT && options->messages == 0 && options->hold_ms == 0) {
         snprintf(error, error_size, "fanout needs --messages or --hold, else nothing is published");
+        return false;
+    }
+    if (options->resume && !options->target.tls) {
+        snprintf(error, error_size, "--resume needs a wss:// target");
+        return false;
+    }
+    if (options->watch && options->mode != LOAD_IDLE) {
+        snprintf(error, error_size, "--watch is for idle: fanout checks the messages itself");
         return false;
     }
     if (options->send_text && strlen(options->send_text) > 4096) {

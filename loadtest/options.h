@@ -30,6 +30,7 @@ struct load_options {
 
     const char *ca_file;
     bool insecure;
+    bool resume;
     const char *subprotocol;
     char *headers; /* whole lines with CRLF */
     const char *send_text;
@@ -44,7 +45,9 @@ struct load_options {
 
     const char *json_file;
     uint64_t ready_fd; /* 0: none */
+    uint64_t nap_ms;
     bool quiet;
+    bool watch;
 };
 
 enum options_result { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_BAD };

@@ -277,6 +277,8 @@ static void json_connections(struct json *json, const struct load_result *result
     json_times(json, "probe_time_us", &total->probe_time);
     json_uint(json, "server_pings", counter_read(&total->pings));
     json_uint(json, "session_tickets", counter_read(&total->session_tickets));
+    json_uint(json, "sessions_resumed", counter_read(&total->sessions_resumed));
+    json_uint(json, "unchecked_messages", counter_read(&total->unchecked));
     json_uint(json, "received_bytes", counter_read(&total->received_bytes));
     json_object_end(json);
 }

@@ -39,6 +39,7 @@ struct load_run {
     bool publishing;
 
     uint64_t began_ns, sampled_ns, line_ns;
+    uint64_t watched, watch_printed; /* messages at the last look, and on the last line of --watch */
     const char *doing;
     bool terminal;
     unsigned interrupts; /* 1: end early; 2: at once */
@@ -194,11 +195,34 @@ static void await_quiet(struct load_run *run, enum load_phase phase, unsigned in
     }
 }
 
+/* Says how many messages there have been once no more are coming. */
+static void watch(struct load_run *run)
+{
+    uint64_t messages = 0, open = 0, last_ns = 0;
+
+    for (unsigned i = 0; i < run->started_workers; i++) {
+        const struct load_stats *stats = &run->workers[i].stats;
+        uint64_t at_ns = counter_read(&stats->last_delivery_ns);
+        messages += counter_read(&stats->unchecked);
+        open += counter_read(&stats->open);
+        last_ns = at_ns > last_ns ? at_ns : last_ns;
+    }
+    if (messages == run->watched && messages != run->watch_printed) {
+        printf("messages %" PRIu64 " open %" PRIu64 " last %" PRIu64 "\n", messages, open, last_ns);
+        fflush(stdout);
+        run->watch_printed = messages;
+    }
+    run->watched = messages;
+}
+
 static void pause_for(struct load_run *run, uint64_t milliseconds)
 {
     uint64_t began_ns = clock_monotonic_ns();
-    while (run->interrupts == 0 && clock_monotonic_ns() - began_ns < milliseconds * 1000000)
+    while (run->interrupts == 0 && clock_monotonic_ns() - began_ns < milliseconds * 1000000) {
         tick(run);
+        if (run->options->watch)
+            watch(run);
+    }
 }
 
 static void announce_ready(const struct load_run *run)
@@ -394,6 +418,7 @@ struct load_run *load_run_create(const struct load_options *options, char *error
         return NULL;
     }
     run->options = options;
+    run->watched = run->watch_printed = UINT64_MAX; /* none yet, which deserves a line, too */
     run->doing = "starting";
     run->terminal = isatty(STDERR_FILENO) && !options->quiet;
     atomic_store(&run->shared.phase, PHASE_START);
@@ -422,6 +447,10 @@ bool load_run_execute(struct load_run *run, char *error, size_t error_size)
 
     /* Threads whose handshakes come and go would each keep an arena's worth of free memory. */
     (void)mallopt(M_ARENA_MAX, 2);
+    if (run->options->resume &&
+        !tls_client_context_fetch_session(run->tls, &run->options->target.address,
+                                          run->options->connect_timeout_ms, error, error_size))
+        return false;
     started = start_workers(run, error, error_size);
     if (!started) {
         stop_workers(run);

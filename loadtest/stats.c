@@ -28,6 +28,7 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
     for (int i = 0; i < STATS_CLOSE_CODES; i++)
         add(&into->close_codes[i], &from->close_codes[i]);
     add(&into->session_tickets, &from->session_tickets);
+    add(&into->sessions_resumed, &from->sessions_resumed);
     add(&into->pings, &from->pings);
     add(&into->probes_sent, &from->probes_sent);
     add(&into->probes_answered, &from->probes_answered);
@@ -40,6 +41,7 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
     add(&into->corrupt, &from->corrupt);
     add(&into->misrouted, &from->misrouted);
     add(&into->foreign, &from->foreign);
+    add(&into->unchecked, &from->unchecked);
     if (counter_read(&from->last_delivery_ns) > counter_read(&into->last_delivery_ns))
         counter_set(&into->last_delivery_ns, counter_read(&from->last_delivery_ns));
     histogram_merge(&into->open_time, &from->open_time);

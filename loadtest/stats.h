@@ -26,7 +26,8 @@ struct load_stats {
     counter http_status[STATS_HTTP_STATUSES];
     counter close_codes[STATS_CLOSE_CODES];
     counter session_tickets;
-    counter pings; /* from the server, answered */
+    counter sessions_resumed; /* handshakes that continued an earlier session */
+    counter pings;            /* from the server, answered */
     counter probes_sent;
     counter probes_answered;
     counter received_bytes;
@@ -39,6 +40,7 @@ struct load_stats {
     counter corrupt;
     counter misrouted;        /* intact, but of a topic that this connection has not subscribed to */
     counter foreign;          /* messages that this run has not published */
+    counter unchecked;        /* messages of a run that publishes none itself */
     counter last_delivery_ns; /* monotonic; merged by maximum */
 
     struct histogram open_time;  /* connect() to 101 */

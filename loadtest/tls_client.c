@@ -5,9 +5,13 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
 
 enum {
     HANDSHAKE_NEW_SESSION_TICKET = 4,
@@ -18,6 +22,7 @@ enum {
 
 struct tls_client_context {
     SSL_CTX *ssl_context;
+    SSL_SESSION *session; /* NULL: full handshakes */
     char host[256];
     bool host_is_ip;
 };
@@ -116,6 +121,7 @@ void tls_client_context_destroy(struct tls_client_context *context)
 {
     if (!context)
         return;
+    SSL_SESSION_free(context->session);
     SSL_CTX_free(context->ssl_context);
     free(context);
 }
@@ -125,6 +131,70 @@ static bool set_host(SSL *ssl, const struct tls_client_context *context)
     if (context->host_is_ip)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), context->host) == 1;
     return SSL_set_tlsext_host_name(ssl, context->host) == 1 && SSL_set1_host(ssl, context->host) == 1;
+}
+
+/* A copy, as an SSL object that is freed without ceremony spoils the session that it had. */
+static bool set_session(SSL *ssl, const struct tls_client_context *context)
+{
+    if (!context->session)
+        return true;
+    SSL_SESSION *copy = SSL_SESSION_dup(context->session);
+    bool done = copy && SSL_set_session(ssl, copy) == 1;
+    SSL_SESSION_free(copy);
+    return done;
+}
+
+/* Shakes hands over `fd`, which blocks, and waits for the ticket. NULL: see OpenSSL's error queue. */
+static SSL_SESSION *session_over(const struct tls_client_context *context, int fd)
+{
+    struct tls_client unused = {0}; /* takes the secrets that nobody needs */
+    SSL_SESSION *session = NULL;
+    char byte;
+    SSL *ssl = SSL_new(context->ssl_context);
+
+    if (!ssl || SSL_set_fd(ssl, fd) != 1 || !set_host(ssl, context))
+        goto out;
+    SSL_set_app_data(ssl, &unused);
+    SSL_clear_mode(ssl, SSL_MODE_AUTO_RETRY); /* return when a ticket has come, though no data has */
+    if (SSL_connect(ssl) != 1)
+        goto out;
+    (void)SSL_read(ssl, &byte, 1);
+    session = SSL_get1_session(ssl);
+    if (session && !SSL_SESSION_is_resumable(session)) {
+        SSL_SESSION_free(session);
+        session = NULL;
+    }
+    SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or the session counts as spoilt */
+out:
+    SSL_free(ssl);
+    OPENSSL_cleanse(&unused, sizeof(unused));
+    return session;
+}
+
+bool tls_client_context_fetch_session(struct tls_client_context *context, const struct net_address *address,
+                                      uint64_t timeout_ms, char *error, size_t error_size)
+{
+    struct timeval timeout = {.tv_sec = (time_t)(timeout_ms / 1000),
+                              .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
+    char reason[100];
+    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) != 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0 ||
+        connect(fd, (const struct sockaddr *)&address->storage, address->len) != 0) {
+        snprintf(error, error_size, "--resume: %s", strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    ERR_clear_error();
+    context->session = session_over(context, fd);
+    close(fd);
+    if (context->session)
+        return true;
+    openssl_sentence(reason, sizeof(reason));
+    snprintf(error, error_size, "--resume: no session ticket from the server (%s)", reason);
+    return false;
 }
 
 struct tls_client *tls_client_create(struct tls_client_context *context)
@@ -146,7 +216,7 @@ struct tls_client *tls_client_create(struct tls_client_context *context)
     SSL_set_bio(client->ssl, client->in, client->out);
     SSL_set_app_data(client->ssl, client);
     SSL_set_connect_state(client->ssl);
-    if (!set_host(client->ssl, context)) {
+    if (!set_host(client->ssl, context) || !set_session(client->ssl, context)) {
         tls_client_destroy(client);
         return NULL;
     }
@@ -234,6 +304,11 @@ bool tls_client_take(struct tls_client *client, struct tls_crypto *crypto, enum 
     *suite = (enum tls_suite)SSL_CIPHER_get_protocol_id(cipher);
     return tls_direction_init(crypto, read_dir, *suite, client->read_secret, 0) &&
            tls_direction_init(crypto, write_dir, *suite, client->write_secret, 0);
+}
+
+bool tls_client_resumed(const struct tls_client *client)
+{
+    return SSL_session_reused(client->ssl) == 1;
 }
 
 const char *tls_client_error(const struct tls_client *client)

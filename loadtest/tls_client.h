@@ -10,6 +10,7 @@
  */
 #pragma once
 
+#include "gateway/base/net.h"
 #include "proto/tls_post.h"
 #include "proto/tls_record.h"
 
@@ -32,6 +33,12 @@ struct tls_client_context *tls_client_context_create(const struct tls_client_con
                                                      size_t error_size);
 void tls_client_context_destroy(struct tls_client_context *context);
 
+/* Makes one connection to fetch a session ticket; handshakes that begin later present it. Blocks, for at most
+ * `timeout_ms` a step. False with a sentence. */
+bool tls_client_context_fetch_session(struct tls_client_context *context, const struct net_address *address,
+                                      uint64_t timeout_ms, char *error, size_t error_size)
+    __attribute__((warn_unused_result));
+
 enum tls_client_status {
     TLS_CLIENT_MORE,
     TLS_CLIENT_DONE,   /* send the output, then take the keys */
@@ -51,6 +58,7 @@ const uint8_t *tls_client_output(struct tls_client *client, size_t *len);
 bool tls_client_take(struct tls_client *client, struct tls_crypto *crypto, enum tls_suite *suite,
                      struct tls_direction *read_dir, struct tls_direction *write_dir)
     __attribute__((warn_unused_result));
+bool tls_client_resumed(const struct tls_client *client);
 const char *tls_client_error(const struct tls_client *client);
 bool tls_client_refused_certificate(const struct tls_client *client);
 

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -148,6 +149,15 @@ static void enter(struct worker *worker, int phase)
     }
 }
 
+/* While nobody waits in epoll_wait(), a frame that arrives only joins the list of what is ready. */
+static void nap(uint64_t milliseconds)
+{
+    struct timespec pause = {.tv_sec = (time_t)(milliseconds / 1000),
+                             .tv_nsec = (long)(milliseconds % 1000 * 1000000)};
+    if (milliseconds > 0)
+        (void)clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 static void run(struct worker *worker)
 {
     struct epoll_event events[EVENTS];
@@ -161,6 +171,8 @@ static void run(struct worker *worker)
         int count = epoll_wait(worker->clients.epoll_fd, events, EVENTS, work(worker));
         for (int i = 0; i < count; i++)
             client_event(&worker->clients, events[i].data.u64, events[i].events);
+        if (phase == PHASE_HOLD && count < EVENTS)
+            nap(worker->clients.options->nap_ms);
     }
     for (uint32_t i = 0; i < worker->clients.slab.fresh; i++)
         client_abort(&worker->clients, i);

@@ -36,7 +36,7 @@ static void a_whole_line_is_understood(void **state)
     assert_int_equal(parse(&options,
                            "fanout --target=wss://127.0.0.1:8443/ws?topic=load --connections=10k --rate 500 "
                            "--hold=2m --publish=127.0.0.1:6390 --topics=3 --sources=127.0.0.1-127.0.0.5 "
-                           "--header=A:b --insecure"),
+                           "--header=A:b --insecure --resume"),
                      OPTIONS_RUN);
     assert_int_equal(options.mode, LOAD_FANOUT);
     assert_int_equal(options.connections, 10000);
@@ -45,7 +45,7 @@ static void a_whole_line_is_understood(void **state)
     assert_int_equal(options.message_bytes, 128);
     assert_int_equal(options.sources.count, 5);
     assert_string_equal(options.headers, "A:b\r\n");
-    assert_true(options.insecure && options.target.tls && options.target.host_is_ip);
+    assert_true(options.insecure && options.resume && options.target.tls && options.target.host_is_ip);
     load_options_fini(&options);
 }
 
@@ -77,6 +77,9 @@ static void bad_lines_get_a_sentence(void **state)
         "idle --target=ws://127.0.0.1/ --sources=127.0.0.9-127.0.0.1",
         "idle --target=ws://127.0.0.1/ --sources=loopback",
         "idle --target=ws://[::1]:80/ --sources=127.0.0.1",
+        "idle --target=ws://127.0.0.1/ --resume",
+        "idle --target=ws://127.0.0.1/ --nap=2s",
+        "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --watch",
         "fanout --target=ws://127.0.0.1/",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --hold=0",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --message-bytes=10",

@@ -1,0 +1,1 @@
+"""What loadtest/bench is made of: the machine, the programs it starts, the measurements, the report."""
