@@ -22,13 +22,13 @@ static const char usage[] =
 
 void bare_die(const char *format, ...)
 {
+    char text[256];
     va_list args;
 
-    fputs("pushgate-bare: ", stderr);
     va_start(args, format);
-    vfprintf(stderr, format, args);
+    vsnprintf(text, sizeof(text), format, args);
     va_end(args);
-    fputc('\n', stderr);
+    fprintf(stderr, "pushgate-bare: %s\n", text);
     exit(EXIT_USAGE);
 }
 

@@ -82,12 +82,17 @@ static int compare(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+static double quantile_us(const uint64_t *sorted_ns, uint32_t count, uint32_t percent)
+{
+    uint64_t at = (uint64_t)count * percent / 100;
+    return (double)sorted_ns[at] / 1e3;
+}
+
 static void print_times(const char *name, uint64_t *times_ns, uint32_t count, const char *after)
 {
     qsort(times_ns, count, sizeof(*times_ns), compare);
-    printf("\"%s\": {\"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f}%s", name, (double)times_ns[count / 2] / 1e3,
-           (double)times_ns[count - 1 - count / 10] / 1e3, (double)times_ns[count - 1 - count / 100] / 1e3,
-           after);
+    printf("\"%s\": {\"p50\": %.3f, \"p90\": %.3f, \"p99\": %.3f}%s", name, quantile_us(times_ns, count, 50),
+           quantile_us(times_ns, count, 90), quantile_us(times_ns, count, 99), after);
 }
 
 void bare_trip(const struct bare_trip *trip)
@@ -107,7 +112,8 @@ void bare_trip(const struct bare_trip *trip)
     int head = snprintf(command, command_max, "*3\r\n$7\r\nPUBLISH\r\n$%zu\r\n%s\r\n$%zu\r\n",
                         sizeof(topic) - 1, topic, message_bytes);
     memcpy(command + head, message, message_bytes);
-    memcpy(command + head + message_bytes, "\r\n", 2);
+    command[(size_t)head + message_bytes] = '\r';
+    command[(size_t)head + message_bytes + 1] = '\n';
     size_t command_bytes = (size_t)head + message_bytes + 2;
 
     int echo = bare_connect(trip->echo);
