@@ -18,7 +18,7 @@ const valgrind = process.env.PUSHGATE_VALGRIND
 /** The optimised build, not slowed down by a checker: where times and memory may be measured. */
 export const measurable = preset === 'release' && valgrind.length === 0;
 /** Multiplies deadlines where the gateway runs under a checker. */
-export const patience = measurable ? 1 : 8;
+export const patience = measurable ? 1 : 4;
 const complaints = /Sanitizer|runtime error:|==\d+==.*(Invalid|uninitialised|definitely lost: [1-9])|Assertion|assertion/;
 
 /** Waits until `probe` returns something true, and returns that. */
