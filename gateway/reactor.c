@@ -21,7 +21,6 @@ enum {
     EVENTS_MAX = 256,
     TRANSFERS_PER_TURN = 4, /* messages of up to TRANSFER_BATCH_MAX connections */
     SLICE_SERVED = 256,     /* connections served by fan-out before other work gets its turn */
-    READY_PER_TURN = 64,
     DRAIN_PER_SECOND_MIN = 1000, /* a nearly empty reactor need not take all of drain.timeout */
 };
 
@@ -151,49 +150,6 @@ static void take_transfers(struct reactor *reactor)
     }
 }
 
-static void handle_conn_event(struct reactor *reactor, const struct epoll_event *event)
-{
-    struct conn *conn = pool_event_conn(&reactor->pool, event->data.u64);
-    if (!conn)
-        return; /* closed earlier in this batch */
-    if (event->events & EPOLLOUT)
-        conn_flush(&reactor->pool, conn);
-    if (conn->state != CONN_FREE && (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
-        conn_readable(&reactor->pool, conn, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
-}
-
-/* Connections whose socket may still have bytes: one read each, so that a flooding client waits its turn like
- * all others. */
-static void read_ready(struct reactor *reactor)
-{
-    struct index_list *ready = &reactor->pool.ready;
-    uint32_t count = ready->count < READY_PER_TURN ? ready->count : READY_PER_TURN;
-    if (!count)
-        return;
-    for (uint32_t i = 0; i < count; i++) {
-        struct conn *conn = pool_conn(&reactor->pool, ready->items[i]);
-        if (conn->state == CONN_FREE || !conn->ready)
-            continue;
-        conn->ready = false;
-        conn_readable(&reactor->pool, conn, true);
-    }
-    memmove(ready->items, ready->items + count, (ready->count - count) * sizeof *ready->items);
-    ready->count -= count;
-}
-
-static void flush_dirty(struct reactor *reactor)
-{
-    struct index_list *dirty = &reactor->pool.dirty;
-    for (uint32_t i = 0; i < dirty->count; i++) {
-        struct conn *conn = pool_conn(&reactor->pool, dirty->items[i]);
-        if (conn->state == CONN_FREE || !conn->dirty)
-            continue;
-        conn->dirty = false;
-        conn_flush(&reactor->pool, conn);
-    }
-    dirty->count = 0;
-}
-
 /* Drain
  * ------------------------------------------------------------------------------------------------------------------
  */
@@ -257,7 +213,7 @@ static void turn(struct reactor *reactor, const struct epoll_event *events, int 
 {
     struct pool *pool = &reactor->pool;
     uint64_t began = clock_monotonic_ns();
-    pool->now = (uint32_t)(began / 1000000 / WHEEL_TICK_MS);
+    pool_turn_begin(pool, (uint32_t)(began / 1000000 / WHEEL_TICK_MS));
     bool transfers = false;
     for (int i = 0; i < count; i++) {
         if (events[i].data.u64 == EVENT_MAILBOX)
@@ -265,19 +221,19 @@ static void turn(struct reactor *reactor, const struct epoll_event *events, int 
         else if (events[i].data.u64 == EVENT_TRANSFER)
             transfers = true;
         else
-            handle_conn_event(reactor, &events[i]);
+            pool_event(pool, &events[i]);
     }
     /* Looked at in every turn, not only after a wake: one that came in the meantime is seen sooner. Those who
      * were connected when a message was published come before those who connect now. */
     fanout_accept(&reactor->fanout, mailbox_detach(&reactor->mailbox));
     if (transfers)
         take_transfers(reactor);
-    read_ready(reactor);
+    pool_read_ready(pool);
     (void)fanout_slice(&reactor->fanout, SLICE_SERVED);
     pool_advance(pool);
     if (reactor->draining)
         drain_step(reactor);
-    flush_dirty(reactor);
+    pool_flush_dirty(pool);
     pool_tell_broker(pool);
     pool_free_closed(pool);
     histogram_record(&reactor->stats.loop_latency, (clock_monotonic_ns() - began) / 1000);

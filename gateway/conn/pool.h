@@ -107,6 +107,21 @@ struct conn_extra *conn_borrow(struct conn *conn);
 /* Gives the extra back when all of it is empty. */
 void conn_give_back(struct conn *conn);
 
+/* pool_turn.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+struct epoll_event;
+/* First in every turn. */
+void pool_turn_begin(struct pool *pool, uint32_t now);
+/* What epoll tells about a connection. */
+void pool_event(struct pool *pool, const struct epoll_event *event);
+/* One read for each connection whose socket may still have bytes, so that a flooding client waits its turn
+ * like all others. */
+void pool_read_ready(struct pool *pool);
+/* Sends what this turn has collected for connections. */
+void pool_flush_dirty(struct pool *pool);
+
 /* conn_read.c
  * ----------------------------------------------------------------------------------------------------------
  */

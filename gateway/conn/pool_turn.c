@@ -1,0 +1,53 @@
+/* The connections' part of a turn: events, what is left to read, what waits for the end of the turn. */
+#include "gateway/conn/pool.h"
+
+#include <string.h>
+#include <sys/epoll.h>
+
+enum { READY_PER_TURN = 64 };
+
+void pool_turn_begin(struct pool *pool, uint32_t now)
+{
+    pool->now = now;
+}
+
+void pool_event(struct pool *pool, const struct epoll_event *event)
+{
+    struct conn *conn = pool_event_conn(pool, event->data.u64);
+    if (!conn)
+        return; /* closed earlier in this batch */
+    if (event->events & EPOLLOUT)
+        conn_flush(pool, conn);
+    if (conn->state != CONN_FREE && (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        conn_readable(pool, conn, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+}
+
+void pool_read_ready(struct pool *pool)
+{
+    struct index_list *ready = &pool->ready;
+    uint32_t count = ready->count < READY_PER_TURN ? ready->count : READY_PER_TURN;
+    if (!count)
+        return;
+    for (uint32_t i = 0; i < count; i++) {
+        struct conn *conn = pool_conn(pool, ready->items[i]);
+        if (conn->state == CONN_FREE || !conn->ready)
+            continue;
+        conn->ready = false;
+        conn_readable(pool, conn, true);
+    }
+    memmove(ready->items, ready->items + count, (ready->count - count) * sizeof *ready->items);
+    ready->count -= count;
+}
+
+void pool_flush_dirty(struct pool *pool)
+{
+    struct index_list *dirty = &pool->dirty;
+    for (uint32_t i = 0; i < dirty->count; i++) {
+        struct conn *conn = pool_conn(pool, dirty->items[i]);
+        if (conn->state == CONN_FREE || !conn->dirty)
+            continue;
+        conn->dirty = false;
+        conn_flush(pool, conn);
+    }
+    dirty->count = 0;
+}
