@@ -19,8 +19,8 @@
 
 enum {
     EVENTS_MAX = 256,
-    TRANSFERS_PER_TURN = 4, /* messages of up to TRANSFER_BATCH_MAX connections */
-    SLICE_SERVED = 256,     /* connections served by fan-out before other work gets its turn */
+    TRANSFERS_PER_TURN = 4,      /* messages of up to TRANSFER_BATCH_MAX connections */
+    SLICE_SERVED = 256,          /* connections served by fan-out before other work gets its turn */
     DRAIN_PER_SECOND_MIN = 1000, /* a nearly empty reactor need not take all of drain.timeout */
 };
 

@@ -4,9 +4,11 @@
  * Thread: the reactor's. Owner: the pool (pool.h) owns slots; a slot owns its descriptor, its TLS state and
  * its `extra`.
  *
- * States:   OPEN ──close begins──► CLOSING ──close frame out, peer's heard──► (destroyed)
- *             │                       └──close frame out, peer's not to be heard──► LINGER ──EOF or
- * deadline──► (destroyed) └──reset, EOF, TLS failure──► (destroyed)
+ * States, each way ending in (destroyed):
+ *   OPEN    ──close begins──► CLOSING; ──reset, EOF──► (destroyed)
+ *   CLOSING ──our close frame is out, the peer's was heard or is not to be heard──► LINGER;
+ *           ──reset, deadline, EOF when nothing waits to be sent──► (destroyed)
+ *   LINGER  ──EOF, reset, deadline──► (destroyed)
  */
 #pragma once
 
@@ -39,6 +41,7 @@ struct conn_extra {
     struct buffer message; /* fragments of a message so far */
     struct ws_sequence sequence;
     struct tls_fragment fragment; /* beginning of a TLS handshake message */
+    uint32_t last_taken;          /* tick of the last progress of output: bytes taken, or the first queued */
     bool write_armed;             /* EPOLLOUT is asked for */
 };
 
@@ -70,11 +73,12 @@ struct conn {
     bool deaf : 1;         /* its input can no longer be understood: do not wait for its close frame */
     bool ready : 1;        /* in the pool's ready list: more input may wait in the socket */
     bool dirty : 1;        /* in the pool's dirty list: output of this turn waits */
-    bool shut : 1;         /* close_notify and FIN are on their way */
+    bool shut : 1;         /* close_notify and FIN are on their way: nothing more is sealed */
+    bool ended : 1;        /* its FIN was read while output still waited */
     bool update_owed : 1;  /* a KeyUpdate of ours is due before the next application data */
     bool update_asked : 1; /* … and it asks for the peer's */
     uint8_t idle_records;  /* tls_post_count() */
-    uint8_t unused[2];
+    uint8_t unused[1];
 };
 _Static_assert(sizeof(struct conn) == 64, "an idle ws connection is this slot and four bytes in its topic");
 

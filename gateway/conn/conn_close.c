@@ -14,36 +14,49 @@ static void seal_and_send_alert(struct pool *pool, struct conn *conn, enum tls_a
         (void)conn_send_wire(pool, conn, record, bytes);
 }
 
-/* Close frames are out: say the same to TLS and TCP. False when the connection is gone. */
+/* The close frame is out: say the same to TLS. False when the connection is gone. */
 static bool shut_write_side(struct pool *pool, struct conn *conn)
 {
-    if (conn->shut)
-        return true;
-    conn->shut = true;
-    if (conn->tls != SLAB_NONE) {
+    if (!conn->shut && conn->tls != SLAB_NONE)
         seal_and_send_alert(pool, conn, TLS_ALERT_CLOSE_NOTIFY);
-        if (conn->state == CONN_FREE)
-            return false;
-    }
-    return true;
+    conn->shut = true;
+    return conn->state != CONN_FREE;
 }
 
 void conn_close_continue(struct pool *pool, struct conn *conn)
 {
-    if (conn->extra && !outbox_empty(&conn->extra->outbox))
+    if (conn->state == CONN_LINGER || (conn->extra && !outbox_empty(&conn->extra->outbox)))
         return;
-    if (!conn->peer_closed && !conn->deaf)
+    if (!conn->peer_closed && !conn->deaf && !conn->ended)
         return; /* its close frame, EOF or the deadline comes next */
     if (!shut_write_side(pool, conn) || (conn->extra && !outbox_empty(&conn->extra->outbox)))
         return;
-    if (conn->peer_closed) {
+    if (conn->ended) {
         pool_destroy(pool, conn, conn->reason);
         return;
     }
-    if (conn->state == CONN_LINGER)
-        return;
+    /* RFC 6455 §7.1.1: close() with unread input would send a reset, which may overtake the close frame. */
     conn->state = CONN_LINGER;
     shutdown(conn->fd, SHUT_WR);
+}
+
+/* What has come of an unfinished record, frame or message matters no more. */
+static void forget_input(struct conn *conn)
+{
+    if (!conn->extra)
+        return;
+    buffer_fini(&conn->extra->record);
+    buffer_fini(&conn->extra->frame);
+    buffer_fini(&conn->extra->message);
+    conn->extra->sequence = (struct ws_sequence){0};
+    conn->extra->fragment = (struct tls_fragment){0};
+}
+
+void conn_deafen(struct pool *pool, struct conn *conn)
+{
+    conn->deaf = true;
+    forget_input(conn);
+    conn_close_continue(pool, conn);
 }
 
 static uint32_t drop_queued(struct pool *pool, struct conn *conn)
@@ -55,37 +68,6 @@ static uint32_t drop_queued(struct pool *pool, struct conn *conn)
     uint32_t dropped = outbox_drop_unsent(outbox);
     counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
     return dropped;
-}
-
-void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert)
-{
-    /* What is half sent cannot be completed by a dead connection, so the alert goes only where the stream is
-     * at a record's end. */
-    if (alert == TLS_ALERT_NONE || conn->shut || (conn->extra && conn->extra->outbox.wire)) {
-        pool_destroy(pool, conn, CLOSE_TLS_ERROR);
-        return;
-    }
-    if (conn->reason == CLOSE_NONE)
-        conn->reason = CLOSE_TLS_ERROR;
-    conn->state = CONN_CLOSING;
-    conn->deaf = true;
-    conn->shut = true;
-    pool_leave(pool, conn);
-    counter_add(&pool->stats->drops, drop_queued(pool, conn));
-    if (conn->extra) {
-        buffer_fini(&conn->extra->frame);
-        buffer_fini(&conn->extra->message);
-        conn->extra->sequence = (struct ws_sequence){0};
-        conn->extra->fragment = (struct tls_fragment){0};
-    }
-    pool_arm(pool, conn);
-    bool begun = conn->extra && !outbox_empty(&conn->extra->outbox); /* a frame that nobody will see end */
-    seal_and_send_alert(pool, conn, alert);
-    /* Lingers, because closing over unread input would send a reset, which overtakes the alert. */
-    if (begun && conn->state != CONN_FREE)
-        pool_destroy(pool, conn, CLOSE_TLS_ERROR);
-    else if (conn->state != CONN_FREE)
-        conn_close_continue(pool, conn);
 }
 
 void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code,
@@ -107,12 +89,10 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
     pool_leave(pool, conn);
     if (reason == CLOSE_SLOW)
         counter_add(&pool->stats->drops, drop_queued(pool, conn));
-    if (conn->extra) {
+    if (conn->deaf)
+        forget_input(conn);
+    else if (conn->extra) /* the peer may be in the middle of a message: its frames are still followed */
         buffer_fini(&conn->extra->message);
-        conn->extra->sequence = (struct ws_sequence){0};
-        if (conn->deaf)
-            buffer_fini(&conn->extra->frame);
-    }
     pool_arm(pool, conn);
     uint8_t frame[2 + WS_CONTROL_PAYLOAD_MAX];
     size_t bytes = ws_frame_close(frame, code, text ? text : "");
@@ -120,9 +100,39 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
     if (conn->state == CONN_FREE)
         return;
     if (reason == CLOSE_IDLE) { /* nobody has been there for long: nobody will answer */
-        if (shut_write_side(pool, conn))
+        conn_flush(pool, conn); /* what only waits for the end of the turn */
+        bool all_out = conn->state != CONN_FREE && (!conn->extra || outbox_empty(&conn->extra->outbox));
+        if (all_out)
+            (void)shut_write_side(pool, conn);
+        if (conn->state != CONN_FREE)
             pool_destroy(pool, conn, reason);
         return;
     }
     conn_close_continue(pool, conn);
+}
+
+void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert)
+{
+    /* In the middle of a record that the kernel took in part, or behind close_notify, nothing can be said. */
+    if (alert == TLS_ALERT_NONE || conn->shut || (conn->extra && conn->extra->outbox.wire)) {
+        pool_destroy(pool, conn, CLOSE_TLS_ERROR);
+        return;
+    }
+    if (conn->state == CONN_OPEN) {
+        conn->state = CONN_CLOSING;
+        conn->reason = CLOSE_TLS_ERROR;
+        pool_leave(pool, conn);
+        pool_arm(pool, conn);
+    }
+    /* A fatal alert is the last record (RFC 8446 §6.2): what waits, begun or not, is not sealed any more. */
+    if (conn->extra) {
+        struct outbox *outbox = &conn->extra->outbox;
+        counter_sub(&pool->stats->outbox_bytes, outbox->bytes);
+        counter_add(&pool->stats->drops, outbox_drop_unsent(outbox));
+        outbox_fini(outbox);
+    }
+    conn->shut = true;
+    seal_and_send_alert(pool, conn, alert);
+    if (conn->state != CONN_FREE)
+        conn_deafen(pool, conn);
 }

@@ -30,7 +30,7 @@ static void link_send(struct adapter_link *base, bool text, const void *payload,
         memcpy(small, header, header_bytes);
         if (payload_bytes)
             memcpy(small + header_bytes, payload, payload_bytes);
-        conn_send_own(link->pool, link->conn, small, header_bytes + payload_bytes);
+        conn_answer(link->pool, link->conn, small, header_bytes + payload_bytes);
         return;
     }
     uint8_t *frame = malloc(header_bytes + payload_bytes);
@@ -40,7 +40,7 @@ static void link_send(struct adapter_link *base, bool text, const void *payload,
     }
     memcpy(frame, header, header_bytes);
     memcpy(frame + header_bytes, payload, payload_bytes);
-    conn_send_own(link->pool, link->conn, frame, header_bytes + payload_bytes);
+    conn_answer(link->pool, link->conn, frame, header_bytes + payload_bytes);
     free(frame);
 }
 
@@ -60,6 +60,10 @@ static void deliver(struct pool *pool, struct conn *conn, bool text, const uint8
 
 static void close_for_code(struct pool *pool, struct conn *conn, uint16_t code, const char *error)
 {
+    if (conn->state != CONN_OPEN) { /* our close frame is on its way; there is no second one */
+        conn_deafen(pool, conn);
+        return;
+    }
     enum close_reason reason = code == WS_CLOSE_INVALID_PAYLOAD   ? CLOSE_BAD_UTF8
                                : code == WS_CLOSE_MESSAGE_TOO_BIG ? CLOSE_TOO_BIG
                                                                   : CLOSE_PROTOCOL;
@@ -70,8 +74,8 @@ static void handle_control(struct pool *pool, struct conn *conn, const struct ws
 {
     if (frame->opcode == WS_PING && conn->state == CONN_OPEN) {
         uint8_t pong[2 + WS_CONTROL_PAYLOAD_MAX];
-        conn_send_own(pool, conn, pong,
-                      ws_frame_control(pong, WS_PONG, frame->payload, (size_t)frame->payload_bytes));
+        conn_answer(pool, conn, pong,
+                    ws_frame_control(pong, WS_PONG, frame->payload, (size_t)frame->payload_bytes));
     } else if (frame->opcode == WS_CLOSE) {
         conn->peer_closed = true;
         if (conn->state == CONN_OPEN)
@@ -117,7 +121,10 @@ static size_t handle_frame(struct pool *pool, struct conn *conn, uint8_t *data, 
     if (result == PARSE_MORE)
         return 0;
     if (result == PARSE_OK && frame.opcode < WS_CLOSE && !adapter_get(conn->adapter)->reads_messages) {
-        conn_close(pool, conn, CLOSE_POLICY, 0, "this endpoint takes no messages");
+        if (conn->state == CONN_OPEN)
+            conn_close(pool, conn, CLOSE_POLICY, 0, "this endpoint takes no messages");
+        else
+            conn_deafen(pool, conn); /* nothing is read only to be thrown away */
         return SIZE_MAX;
     }
     if (result == PARSE_OK && len - frame.header_bytes < frame.payload_bytes)
@@ -200,13 +207,6 @@ static void stream_input(struct pool *pool, struct conn *conn, uint8_t *data, si
     conn->extra->frame = frames;
 }
 
-static void peer_ended(struct pool *pool, struct conn *conn, enum close_reason reason)
-{
-    /* Data that the peer had asked for may still wait, but it has ended without the closing handshake: there
-     * is nobody to send it to. */
-    pool_destroy(pool, conn, reason);
-}
-
 /* A KeyUpdate of ours is due. RFC 8446 §4.6.3 wants it before the next application data: while the kernel
  * takes nothing it waits for that, so that a peer that asks and does not read is answered once. */
 static void owe_key_update(struct pool *pool, struct conn *conn)
@@ -255,10 +255,10 @@ static bool handle_record(struct pool *pool, struct conn *conn, const struct tls
                     return false;
             }
         }
-        peer_ended(pool, conn, CLOSE_PEER_EOF);
+        pool_destroy(pool, conn, CLOSE_PEER_EOF);
         return false;
     case TLS_EVENT_FATAL_ALERT:
-        peer_ended(pool, conn, CLOSE_TLS_ALERT);
+        pool_destroy(pool, conn, CLOSE_TLS_ALERT);
         return false;
     case TLS_EVENT_PEER_UPDATED_REPLY:
         owe_key_update(pool, conn);
@@ -311,10 +311,26 @@ static void socket_input(struct pool *pool, struct conn *conn, uint8_t *data, si
         pool_destroy(pool, conn, CLOSE_INTERNAL);
 }
 
-static void mark_ready(struct pool *pool, struct conn *conn)
+void conn_read_later(struct pool *pool, struct conn *conn)
 {
-    if (!conn->ready)
-        conn->ready = index_list_push(&pool->ready, pool_index(pool, conn));
+    if (conn->ready)
+        return;
+    conn->ready = index_list_push(&pool->ready, pool_index(pool, conn));
+    if (!conn->ready) /* no event will tell of its bytes again */
+        pool_destroy(pool, conn, CLOSE_INTERNAL);
+}
+
+/* EOF. */
+static void peer_ended(struct pool *pool, struct conn *conn)
+{
+    /* Behind a close frame, its own or ours, it may still read: what waits for it goes out under the closing
+     * handshake's deadline. Without one there is nobody to send it to. */
+    if (conn->state == CONN_CLOSING && conn->extra && !outbox_empty(&conn->extra->outbox))
+        conn->ended = true;
+    else
+        pool_destroy(pool, conn,
+                     conn->tls != SLAB_NONE && conn->state == CONN_OPEN ? CLOSE_TLS_TRUNCATED
+                                                                        : CLOSE_PEER_EOF);
 }
 
 void conn_readable(struct pool *pool, struct conn *conn, bool hangup)
@@ -332,8 +348,7 @@ void conn_readable(struct pool *pool, struct conn *conn, bool hangup)
         n = recv(conn->fd, scratch + kept, POOL_READ_BYTES, MSG_DONTWAIT);
     } while (n < 0 && errno == EINTR);
     if (n == 0) {
-        peer_ended(pool, conn,
-                   conn->tls != SLAB_NONE && conn->state == CONN_OPEN ? CLOSE_TLS_TRUNCATED : CLOSE_PEER_EOF);
+        peer_ended(pool, conn);
         return;
     }
     if (n < 0 && errno != EAGAIN) {
@@ -345,6 +360,7 @@ void conn_readable(struct pool *pool, struct conn *conn, bool hangup)
             conn->idle_records = 0; /* one now and then is no flood */
         conn->last_heard = pool->now;
         counter_add(&pool->stats->bytes_in, (uint64_t)n);
+        pool->input_left -= (uint64_t)n < pool->input_left ? (uint64_t)n : pool->input_left;
     }
     size_t have = kept + (n > 0 ? (size_t)n : 0);
     if (have)
@@ -353,9 +369,9 @@ void conn_readable(struct pool *pool, struct conn *conn, bool hangup)
         return;
     /* Edge-triggered: a short read has emptied the socket and later bytes raise a new event; a FIN that the
      * event told of is behind what was read. */
-    if (n == POOL_READ_BYTES || (n > 0 && hangup))
-        mark_ready(pool, conn);
     conn_give_back(conn);
+    if (n == POOL_READ_BYTES || (n > 0 && hangup))
+        conn_read_later(pool, conn);
 }
 
 void conn_input_early(struct pool *pool, struct conn *conn, const struct transfer_item *item)

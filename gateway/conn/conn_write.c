@@ -44,14 +44,24 @@ static void set_write_armed(struct pool *pool, struct conn *conn, bool armed)
         counter_sub(&pool->stats->outbox_connections, 1);
 }
 
-static void queued(struct pool *pool, size_t bytes)
+/* `bytes` were just added to the outbox. */
+static void queued(struct pool *pool, struct conn *conn, size_t bytes)
 {
     counter_add(&pool->stats->outbox_bytes, bytes);
+    if (conn->extra->outbox.bytes == bytes)
+        conn->extra->last_taken = pool->now;
 }
 
-static void unqueued(struct pool *pool, size_t bytes)
+/* `bytes` were just taken from the outbox. */
+static void unqueued(struct pool *pool, struct conn *conn, size_t bytes)
 {
     counter_sub(&pool->stats->outbox_bytes, bytes);
+    conn->extra->last_taken = pool->now;
+}
+
+static bool output_waits(const struct conn *conn)
+{
+    return conn->extra && !outbox_empty(&conn->extra->outbox);
 }
 
 static size_t seal_key_update(struct pool *pool, struct conn *conn, uint8_t *out)
@@ -119,8 +129,7 @@ static size_t seal_parts(struct pool *pool, struct conn *conn, const struct iove
 bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, size_t bytes)
 {
     size_t sent = 0;
-    bool waiting = conn->extra && !outbox_empty(&conn->extra->outbox) && conn->extra->outbox.wire;
-    if (!waiting) {
+    if (!conn->extra || !conn->extra->outbox.wire) {
         struct iovec part = {.iov_base = (void *)(uintptr_t)wire, .iov_len = bytes};
         ssize_t n = send_some(conn->fd, &part, 1);
         if (n < 0) {
@@ -136,7 +145,7 @@ bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, s
         pool_destroy(pool, conn, CLOSE_INTERNAL); /* a record that was begun must be finished */
         return false;
     }
-    queued(pool, bytes - sent);
+    queued(pool, conn, bytes - sent);
     set_write_armed(pool, conn, true);
     return true;
 }
@@ -166,65 +175,88 @@ size_t conn_send_direct(struct pool *pool, struct conn *conn, const uint8_t *dat
         if (!conn_send_wire(pool, conn, pool->seal_scratch, sealed))
             return bytes;
         done += take;
-        if (conn->extra && !outbox_empty(&conn->extra->outbox))
+        if (output_waits(conn))
             break;
     }
     return done;
 }
 
-static bool past_bound(const struct pool *pool, const struct conn_extra *extra, size_t bytes)
+static bool past_bound(const struct pool *pool, const struct conn *conn, size_t bytes)
 {
     uint64_t limit = pool->settings->limits.outbox_bytes;
-    return limit && extra->outbox.bytes + bytes > limit;
+    uint64_t cost = conn->extra ? outbox_cost(&conn->extra->outbox) : 0;
+    return limit && cost + bytes + OUTBOX_ITEM_COST > limit;
+}
+
+/* Makes room for a frame. What waits may only be waiting for the end of the turn: then it goes out now, and
+ * the frame behind it. Returns how many bytes of the frame have been sent that way; the connection may be
+ * closing or gone after it. */
+static size_t make_room(struct pool *pool, struct conn *conn, const uint8_t *data, size_t bytes)
+{
+    if (!conn->dirty || !past_bound(pool, conn, bytes))
+        return 0;
+    conn_flush(pool, conn);
+    if (conn->state != CONN_OPEN || output_waits(conn))
+        return 0;
+    return conn_send_direct(pool, conn, data, bytes);
 }
 
 void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data,
                         size_t bytes, bool begun)
 {
-    struct conn_extra *extra = conn_borrow(conn);
-    if (extra && conn->dirty &&
-        past_bound(pool, extra, bytes)) { /* what waits may only be waiting for the end of the turn */
-        conn_flush(pool, conn);
-        if (conn->state != CONN_OPEN)
-            return;
-        extra = conn_borrow(conn);
+    size_t taken = begun ? 0 : make_room(pool, conn, data, bytes);
+    if (taken == bytes)
+        return;
+    if (conn->state != CONN_OPEN) {
+        counter_add(&pool->stats->drops, 1);
+        return;
     }
-    if (extra && !begun && past_bound(pool, extra, bytes)) {
+    begun = begun || taken > 0;
+    if (!begun && past_bound(pool, conn, bytes)) {
         counter_add(&pool->stats->drops, 1); /* this one; conn_close() counts those that it drops */
         conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
         return;
     }
-    if (!extra || !outbox_push_message(&extra->outbox, message, data, bytes, begun)) {
+    struct conn_extra *extra = conn_borrow(conn);
+    if (!extra || !outbox_push_message(&extra->outbox, message, data + taken, bytes - taken, begun)) {
         counter_add(&pool->stats->drops, 1);
         pool_destroy(pool, conn, CLOSE_INTERNAL);
         return;
     }
-    queued(pool, bytes);
+    queued(pool, conn, bytes - taken);
     if (!conn->dirty)
         set_write_armed(pool, conn, true);
 }
 
 void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size_t bytes)
 {
-    size_t taken = 0;
-    if (!conn->extra || outbox_empty(&conn->extra->outbox)) {
-        taken = conn_send_direct(pool, conn, frame, bytes);
-        if (taken == bytes)
-            return;
-    }
-    struct conn_extra *extra = conn_borrow(conn);
-    if (extra && conn->state == CONN_OPEN && taken == 0 && past_bound(pool, extra, bytes)) {
+    bool behind = conn->dirty || output_waits(conn);
+    bool bounded = conn->state == CONN_OPEN; /* the close frame has its place in any case */
+    size_t taken = !behind   ? conn_send_direct(pool, conn, frame, bytes)
+                   : bounded ? make_room(pool, conn, frame, bytes)
+                             : 0;
+    if (taken == bytes || conn->state == CONN_FREE || (bounded && conn->state != CONN_OPEN))
+        return;
+    if (bounded && taken == 0 && past_bound(pool, conn, bytes)) {
         conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
         return;
     }
+    struct conn_extra *extra = conn_borrow(conn);
     if (!extra ||
         !outbox_push_copy(&extra->outbox, (const uint8_t *)frame + taken, bytes - taken, taken > 0)) {
         pool_destroy(pool, conn, CLOSE_INTERNAL);
         return;
     }
-    queued(pool, bytes - taken);
+    queued(pool, conn, bytes - taken);
     if (!conn->dirty)
         set_write_armed(pool, conn, true);
+}
+
+void conn_answer(struct pool *pool, struct conn *conn, const void *frame, size_t bytes)
+{
+    conn_send_own(pool, conn, frame, bytes);
+    if (conn->state == CONN_OPEN)
+        conn_mark_dirty(pool, conn);
 }
 
 /* One system call's worth. IO_OK: go on; IO_AGAIN: the kernel is full. */
@@ -238,7 +270,7 @@ static enum io_result flush_once(struct pool *pool, struct conn *conn)
         ssize_t n = send_some(conn->fd, parts, 1);
         if (n > 0) {
             outbox_wire_sent(outbox, (size_t)n);
-            unqueued(pool, (size_t)n);
+            unqueued(pool, conn, (size_t)n);
         }
         return n < 0 ? IO_CLOSED : outbox->wire ? IO_AGAIN : IO_OK;
     }
@@ -252,7 +284,7 @@ static enum io_result flush_once(struct pool *pool, struct conn *conn)
         ssize_t n = send_some(conn->fd, parts, count);
         if (n > 0) {
             outbox_consume(outbox, (size_t)n);
-            unqueued(pool, (size_t)n);
+            unqueued(pool, conn, (size_t)n);
         }
         return n < 0 ? IO_CLOSED : (size_t)n < bytes ? IO_AGAIN : IO_OK;
     }
@@ -260,7 +292,7 @@ static enum io_result flush_once(struct pool *pool, struct conn *conn)
     if (!sealed)
         return IO_ERROR;
     outbox_consume(outbox, bytes);
-    unqueued(pool, bytes);
+    unqueued(pool, conn, bytes);
     if (!conn_send_wire(pool, conn, pool->seal_scratch, sealed))
         return IO_CLOSED;
     return outbox->wire ? IO_AGAIN : IO_OK;
@@ -268,7 +300,7 @@ static enum io_result flush_once(struct pool *pool, struct conn *conn)
 
 void conn_flush(struct pool *pool, struct conn *conn)
 {
-    while (conn->extra && !outbox_empty(&conn->extra->outbox)) {
+    while (output_waits(conn)) {
         enum io_result result = flush_once(pool, conn);
         if (conn->state == CONN_FREE)
             return;

@@ -179,11 +179,15 @@ static bool batch_wire(struct batch *batch, enum adapter_id adapter)
 /* Queues what of the batch has not been taken: `taken` bytes are gone already. */
 static void queue_rest(struct pool *pool, struct conn *conn, const struct batch *batch, size_t taken)
 {
-    for (uint32_t i = 0; i < batch->count && conn->state == CONN_OPEN; i++) {
+    for (uint32_t i = 0; i < batch->count; i++) {
         struct message *message = batch->messages[i];
         size_t bytes = message->frames[conn->adapter].bytes;
         if (taken >= bytes) {
             taken -= bytes;
+            continue;
+        }
+        if (conn->state != CONN_OPEN) { /* closed on the way: it misses these as well */
+            counter_add(&pool->stats->drops, 1);
             continue;
         }
         conn_queue_message(pool, conn, message, message_frame(message, conn->adapter) + taken, bytes - taken,

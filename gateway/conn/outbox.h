@@ -20,6 +20,11 @@ struct outbox_item {
     bool begun;     /* part of the frame has left: it can no longer be dropped */
 };
 
+/* What an item costs besides its bytes, rounded up: many tiny frames must not cost many times what they are
+ * counted as. */
+enum { OUTBOX_ITEM_COST = 32 };
+_Static_assert(sizeof(struct outbox_item) <= OUTBOX_ITEM_COST, "the ring's share");
+
 struct outbox {
     struct outbox_item *items; /* ring */
     uint32_t head, count, cap;
@@ -31,6 +36,11 @@ struct outbox {
 static inline bool outbox_empty(const struct outbox *outbox)
 {
     return outbox->bytes == 0;
+}
+/* What counts against limits.outbox_bytes. */
+static inline uint64_t outbox_cost(const struct outbox *outbox)
+{
+    return outbox->bytes + (uint64_t)outbox->count * OUTBOX_ITEM_COST;
 }
 
 /* Each returns false without memory, leaving the outbox as it was. `begun`: earlier bytes of this frame have

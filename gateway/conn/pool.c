@@ -258,6 +258,13 @@ static void send_ping(struct pool *pool, struct conn *conn)
         conn_send_own(pool, conn, frame, bytes);
 }
 
+/* Output that waits: true when the client has taken none of it for idle.timeout, whatever it may say itself.
+ */
+static bool stalled(const struct pool *pool, const struct conn *conn)
+{
+    return pool->idle_ticks && pool->now - conn->extra->last_taken >= pool->idle_ticks;
+}
+
 static void deadline(void *context, uint32_t index)
 {
     struct pool *pool = context;
@@ -270,6 +277,15 @@ static void deadline(void *context, uint32_t index)
     if (pool->idle_ticks && pool->now - conn->last_heard >= pool->idle_ticks) {
         conn_close(pool, conn, CLOSE_IDLE, 0, NULL);
         return;
+    }
+    if (conn->extra && !outbox_empty(&conn->extra->outbox)) {
+        if (stalled(pool, conn)) {
+            conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+            return;
+        }
+        conn_flush(pool, conn); /* a kernel that was out of memory need not tell when it has some again */
+        if (conn->state != CONN_OPEN)
+            return;
     }
     if (pool->ping_ticks && (int32_t)(pool->now - conn->next_ping) >= 0)
         send_ping(pool, conn);
@@ -377,7 +393,6 @@ void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason
     log_event(LOG_DEBUG, "close", "reason=%s reactor=%u conn=%u", close_reason_label(reason), pool->reactor,
               pool_index(pool, conn));
     ip_limit_release(pool->ip_limit, conn->ip_handle);
-    atomic_fetch_sub_explicit(&pool->port->load, 1, memory_order_relaxed);
     conn->state = CONN_FREE;
     /* The slot waits until the batch of events is done, in a list through a field that the dead need no more.
      */
@@ -391,5 +406,7 @@ void pool_free_closed(struct pool *pool)
         uint32_t index = pool->freed_head;
         pool->freed_head = pool_conn(pool, index)->next_ping;
         slab_free(&pool->conns, index);
+        /* Only now: an acceptor that finds room may send at once, and this turn may receive it. */
+        atomic_fetch_sub_explicit(&pool->port->load, 1, memory_order_relaxed);
     }
 }

@@ -39,6 +39,7 @@ struct pool {
     struct tls_crypto *crypto;
     struct ws_reader *ws_reader;
     struct index_list ready, dirty;
+    uint64_t input_left; /* of this turn: events beyond it are read in later turns */
     uint32_t freed_head; /* slots to free after the batch of events */
     uint64_t idle_ticks, ping_ticks, close_ticks;
     uint32_t idle_grain, ping_grain; /* deadlines are rounded up to these, so that they share ticks */
@@ -126,6 +127,8 @@ void pool_flush_dirty(struct pool *pool);
  * ----------------------------------------------------------------------------------------------------------
  */
 
+/* Puts the connection on the ready list: it is read in a later turn. May destroy it (without memory). */
+void conn_read_later(struct pool *pool, struct conn *conn);
 /* Reads what the socket has, up to one scratch buffer; more puts the connection on the ready list. `hangup`:
  * the peer has ended its sending side, so read until there is an end. */
 void conn_readable(struct pool *pool, struct conn *conn, bool hangup);
@@ -144,8 +147,11 @@ size_t conn_send_direct(struct pool *pool, struct conn *conn, const uint8_t *dat
  * see outbox.h. */
 void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data,
                         size_t bytes, bool begun);
-/* Queues a frame of the connection's own (pong, close, echo); same bound. */
+/* Queues a frame of the connection's own (ping, close); same bound, except for the close frame. */
 void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size_t bytes);
+/* The same for an answer to what the client sends: the first of a turn leaves at once, all others together at
+ * its end, so that a burst of tiny frames does not cost as many system calls. */
+void conn_answer(struct pool *pool, struct conn *conn, const void *frame, size_t bytes);
 /* Sends what is queued; asks for EPOLLOUT when the kernel takes no more. */
 void conn_flush(struct pool *pool, struct conn *conn);
 /* Answers the upgrade: 101, the first bytes that the connection sends. */
@@ -168,5 +174,7 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
                 const char *text);
 /* Called when output has run empty: goes on with a close that waits for it. */
 void conn_close_continue(struct pool *pool, struct conn *conn);
+/* Nothing that the peer of a closing connection sends will be understood: do not wait for its close frame. */
+void conn_deafen(struct pool *pool, struct conn *conn);
 /* Ends a wss connection over a TLS failure, telling the peer with an alert unless a record is half sent. */
 void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert);

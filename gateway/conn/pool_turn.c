@@ -4,11 +4,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { READY_PER_TURN = 64 };
+enum {
+    READY_PER_TURN = 64,
+    TURN_INPUT =
+        256 * 1024, /* bytes read for events, and again for the ready list: some milliseconds at most */
+};
 
 void pool_turn_begin(struct pool *pool, uint32_t now)
 {
     pool->now = now;
+    pool->input_left = TURN_INPUT;
 }
 
 void pool_event(struct pool *pool, const struct epoll_event *event)
@@ -18,7 +23,12 @@ void pool_event(struct pool *pool, const struct epoll_event *event)
         return; /* closed earlier in this batch */
     if (event->events & EPOLLOUT)
         conn_flush(pool, conn);
-    if (conn->state != CONN_FREE && (event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+    if (conn->state == CONN_FREE || !(event->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        return;
+    /* Who is on the ready list is read in its turn there; that leaves the events' share to quiet clients. */
+    if (pool->input_left == 0 || conn->ready)
+        conn_read_later(pool, conn);
+    else
         conn_readable(pool, conn, event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
 }
 
@@ -26,17 +36,19 @@ void pool_read_ready(struct pool *pool)
 {
     struct index_list *ready = &pool->ready;
     uint32_t count = ready->count < READY_PER_TURN ? ready->count : READY_PER_TURN;
-    if (!count)
-        return;
-    for (uint32_t i = 0; i < count; i++) {
-        struct conn *conn = pool_conn(pool, ready->items[i]);
+    uint32_t done = 0;
+    pool->input_left = TURN_INPUT;
+    while (done < count && pool->input_left > 0) {
+        struct conn *conn = pool_conn(pool, ready->items[done++]);
         if (conn->state == CONN_FREE || !conn->ready)
             continue;
         conn->ready = false;
         conn_readable(pool, conn, true);
     }
-    memmove(ready->items, ready->items + count, (ready->count - count) * sizeof *ready->items);
-    ready->count -= count;
+    if (!done)
+        return;
+    memmove(ready->items, ready->items + done, (ready->count - done) * sizeof *ready->items);
+    ready->count -= done;
 }
 
 void pool_flush_dirty(struct pool *pool)

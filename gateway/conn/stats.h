@@ -52,9 +52,9 @@ struct reactor_stats {
     counter connections[ADAPTER_COUNT][TRANSPORT_COUNT]; /* gauge */
     counter opened;
     counter closes[CLOSE_REASON_COUNT];
-    counter deliveries; /* frames of publications handed to the kernel or an outbox */
+    counter deliveries; /* publications times subscribers that were served; `drops` of them in vain */
     counter delivered_bytes;
-    counter drops; /* publications that a connection missed because it was closed as slow */
+    counter drops; /* of deliveries: what a connection missed because it was closed first */
     counter frames_in, bytes_in;
     counter pings;
     counter outbox_bytes;              /* gauge */
