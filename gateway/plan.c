@@ -42,7 +42,7 @@ bool plan_make(const struct settings *settings, uint32_t cores, uint64_t nofile,
     uint64_t shared = FDS_OF_THE_PROCESS + settings->limits.publishers + reactors * FDS_PER_REACTOR;
     if (!settings->threads.private_fds)
         each = nofile > shared + reactors ? (nofile - shared) / reactors : 1;
-    if (reactors > REACTORS_MAX) {
+    if (reactors == 0 || reactors > REACTORS_MAX) {
         snprintf(error, error_size,
                  "limits.connections=%" PRIu64 " needs %" PRIu64 " reactors under RLIMIT_NOFILE %" PRIu64
                  ": raise that limit or lower the other",

@@ -62,6 +62,11 @@ static const struct option_row rows[] = {
      "text frame to send when a connection is open"},
     {"publish", OPTION_STRING, AT(publish), NULL, 0, 0, "ADDRESS",
      "fanout: Redis-protocol endpoint, 127.0.0.1:6390 or unix:PATH"},
+    {"idle-hold", OPTION_DURATION, AT(idle_hold_ms), "0", 0, DAY_MS, "TIME",
+     "fanout: how long to stay idle when all are open, before the first message"},
+    {"one-by-one", OPTION_FLAG, AT(one_by_one), NULL, 0, 0, NULL,
+     "fanout: publish a message only when the one before it has arrived everywhere (or nothing has for "
+     "--settle), and time that"},
     {"publish-rate", OPTION_UINT, AT(publish_rate), "0", 0, RATE_MAX, "P",
      "messages per second over all topics; 0: as fast as the endpoint answers"},
     {"publish-pipeline", OPTION_UINT, AT(publish_pipeline), "64", 1, 100000, "N",
@@ -201,10 +206,9 @@ static bool parse_argument(struct load_options *options, int argc, char **argv, 
     return set_value(options, row, value, error, error_size);
 }
 
-static bool target_is_loopback(const struct target *target)
+static bool loopback_v4(const struct target *target)
 {
-    const struct sockaddr_in *v4 = (const void *)&target->address.storage;
-    return v4->sin_family == AF_INET && ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+    return target->address.storage.ss_family == AF_INET && target_is_loopback(target);
 }
 
 static bool check(struct load_options *options, char *error, size_t error_size)
@@ -217,7 +221,7 @@ static bool check(struct load_options *options, char *error, size_t error_size)
         return false;
     const char *sources = options->sources_text;
     if (!sources)
-        sources = target_is_loopback(&options->target) ? "127.0.0.1-127.0.0.40" : "";
+        sources = loopback_v4(&options->target) ? "127.0.0.1-127.0.0.40" : "";
     if (!source_range_parse(&options->sources, sources, error, error_size))
         return false;
     if (options->sources.count > 0 && options->target.address.storage.ss_family != AF_INET) {
@@ -238,6 +242,10 @@ static bool check(struct load_options *options, char *error, size_t error_size)
     }
     if (options->watch && options->mode != LOAD_IDLE) {
         snprintf(error, error_size, "--watch is for idle: fanout checks the messages itself");
+        return false;
+    }
+    if (options->one_by_one && (options->mode != LOAD_FANOUT || options->topics != 1)) {
+        snprintf(error, error_size, "--one-by-one is for fanout with one topic");
         return false;
     }
     if (options->send_text && strlen(options->send_text) > 4096) {

@@ -36,6 +36,7 @@ struct load_options {
     const char *send_text;
 
     const char *publish;
+    uint64_t idle_hold_ms;
     uint64_t publish_rate; /* messages per second; 0: as fast as the endpoint answers */
     uint64_t publish_pipeline;
     uint64_t messages; /* 0: during --hold */
@@ -47,6 +48,7 @@ struct load_options {
     uint64_t ready_fd; /* 0: none */
     uint64_t nap_ms;
     bool quiet;
+    bool one_by_one; /* a message is published when the one before is everywhere */
     bool watch;
 };
 

@@ -91,6 +91,7 @@ static void queue_message(struct channel *channel, uint64_t now_ns)
     *end++ = '\n';
     channel->out_len += (size_t)(end - out);
     channel->sent_ns[number % options->publish_pipeline] = now_ns;
+    counter_set(&publisher->last_sent_ns, now_ns);
     counter_add(&publisher->published, 1);
 }
 
@@ -101,6 +102,10 @@ static uint64_t queue_due(struct channel *channel)
     uint64_t now_ns = clock_monotonic_ns(), due = channel->limit;
     size_t room = options->message_bytes + COMMAND_OVERHEAD;
 
+    if (options->one_by_one) {
+        uint64_t released = atomic_load_explicit(&channel->publisher->released, memory_order_acquire);
+        due = released < due ? released : due;
+    }
     if (options->publish_rate > 0) {
         double allowed = (double)(now_ns - channel->began_ns) / 1e9 * (double)options->publish_rate + 1;
         if (allowed < (double)due)

@@ -20,11 +20,13 @@ struct publisher {
     pthread_t thread;
     _Atomic bool stop;
     _Atomic bool done;
+    _Atomic uint64_t released; /* with --one-by-one: messages that may be published */
     counter published; /* PUBLISH commands written; message i goes to topic i mod K as its number i / K */
     counter answered;
     counter receivers; /* sum of the integers answered */
     counter refused;   /* answered with an error */
     counter began_ns, ended_ns;
+    counter last_sent_ns; /* of the message published last */
     struct histogram reply_time;
     char error[160]; /* "" when the connection held */
 };

@@ -177,6 +177,7 @@ static void text_messages(const struct load_result *result, FILE *out)
     if (counter_read(&total->foreign) > 0)
         text_count(out, "foreign", counter_read(&total->foreign), "not of this run, ignored");
     text_times(out, "publish to frame", &total->latency);
+    text_times(out, "publish to all frames", &result->spread_time);
 }
 
 void load_report_text(const struct load_result *result, FILE *out)
@@ -305,6 +306,7 @@ static void json_messages(struct json *json, const struct load_result *result)
     json_uint(json, "foreign", counter_read(&total->foreign));
     json_double(json, "delivered_per_second", load_result_delivery_rate(result));
     json_times(json, "latency_us", &total->latency);
+    json_times(json, "spread_us", &result->spread_time);
     json_object_end(json);
 }
 

@@ -25,6 +25,7 @@ struct load_result {
     uint64_t started_at_ms;            /* since 1970 */
     double open_seconds;               /* until the last connection was open or had failed */
     double run_seconds;
+    struct histogram spread_time;  /* with --one-by-one: from PUBLISH until a message was everywhere */
     uint64_t rss_before, rss_open; /* bytes, of this process, around the opening */
     double cpu_user, cpu_system;   /* seconds, of this process */
     unsigned workers;

@@ -2,6 +2,7 @@
 #include "loadtest/run.h"
 
 #include "gateway/base/clock.h"
+#include "loadtest/check.h"
 #include "loadtest/worker.h"
 
 #include <errno.h>
@@ -25,7 +26,6 @@ enum {
     LINE_MS = 5000,
     LIVE_LINE_MS = 200,
     SAMPLES_MAX = 100000,
-    PORTS_PER_SOURCE = 28000, /* with the kernel's default ip_local_port_range */
 };
 
 struct load_run {
@@ -262,9 +262,61 @@ static void hold_and_probe(struct load_run *run)
     await_quiet(run, PHASE_PROBE, 1);
 }
 
+static uint64_t last_delivery_ns(const struct load_run *run)
+{
+    uint64_t last_ns = 0;
+    for (unsigned i = 0; i < run->started_workers; i++) {
+        uint64_t at_ns = counter_read(&run->workers[i].stats.last_delivery_ns);
+        last_ns = at_ns > last_ns ? at_ns : last_ns;
+    }
+    return last_ns;
+}
+
+/* One message at a time: when it is everywhere, or nothing has come for --settle, the next one may go. */
+struct spread {
+    uint64_t released;
+    uint64_t goal; /* deliveries, when it is everywhere */
+    uint64_t seen;
+    uint64_t moved_ns;
+};
+
+/* True when all that was released has been published and is everywhere. */
+static bool spread_record(struct load_run *run, const struct spread *spread, const struct live *live)
+{
+    if (counter_read(&run->publisher.published) < spread->released || live->delivered < spread->goal)
+        return false;
+    if (spread->released > 0) {
+        uint64_t sent_ns = counter_read(&run->publisher.last_sent_ns), last_ns = last_delivery_ns(run);
+        histogram_record(&run->result.spread_time, last_ns > sent_ns ? (last_ns - sent_ns) / 1000 : 0);
+    }
+    return true;
+}
+
+static void spread_step(struct load_run *run, struct spread *spread)
+{
+    struct live live = look(run);
+    uint64_t now_ns = clock_monotonic_ns();
+
+    if (live.delivered != spread->seen) {
+        spread->seen = live.delivered;
+        spread->moved_ns = now_ns;
+    }
+    if (!spread_record(run, spread, &live) &&
+        now_ns - spread->moved_ns < run->options->settle_ms * UINT64_C(1000000))
+        return;
+    spread->goal = live.delivered + live.open;
+    spread->moved_ns = now_ns;
+    atomic_store_explicit(&run->publisher.released, ++spread->released, memory_order_release);
+}
+
 static void publish_and_settle(struct load_run *run)
 {
+    struct spread spread = {0};
+
     if (run->interrupts > 0 || look(run).opened == 0)
+        return;
+    pause_for(run, run->options->idle_hold_ms);
+    if (run->interrupts > 0)
         return;
     run->doing = "publishing";
     run->publisher.options = run->options;
@@ -278,11 +330,17 @@ static void publish_and_settle(struct load_run *run)
         if (run->interrupts > 0)
             publisher_stop(&run->publisher);
         tick(run);
+        if (run->options->one_by_one)
+            spread_step(run, &spread);
     }
     publisher_join(&run->publisher);
     atomic_store(&run->shared.published, counter_read(&run->publisher.published));
     set_phase(run, PHASE_SETTLE, "settling");
     await_quiet(run, PHASE_SETTLE, 1);
+    if (run->options->one_by_one) {
+        struct live live = look(run);
+        (void)spread_record(run, &spread, &live); /* of the last message */
+    }
     uint64_t began_ns = clock_monotonic_ns();
     while (clock_monotonic_ns() - began_ns < LINGER_MS * UINT64_C(1000000))
         tick(run);
@@ -315,13 +373,6 @@ static bool choose_workers(struct load_run *run, char *error, size_t error_size)
     uint64_t total_max = options->shared_fds ? per_table : UINT64_MAX;
     uint64_t each_max = per_table < WORKER_CONNECTIONS_MAX ? per_table : WORKER_CONNECTIONS_MAX;
 
-    if (options->sources.count > 0 &&
-        options->connections > (uint64_t)options->sources.count * PORTS_PER_SOURCE)
-        fprintf(stderr,
-                "pushgate-load: %u source address%s give about %u ports each: %" PRIu64
-                " connections may need more of them (--sources)\n",
-                options->sources.count, options->sources.count == 1 ? "" : "es", (unsigned)PORTS_PER_SOURCE,
-                options->connections);
     if (each_max == 0 || options->connections > total_max) {
         snprintf(error, error_size,
                  "RLIMIT_NOFILE allows %u connections in one descriptor table; raise it (ulimit -n)%s",
@@ -430,6 +481,7 @@ struct load_run *load_run_create(const struct load_options *options, char *error
     };
     if (!choose_workers(run, error, error_size))
         goto fail;
+    load_check_machine(options, run->worker_count, "", stderr);
     if (options->target.tls && !(run->tls = tls_client_context_create(&tls, error, error_size)))
         goto fail;
     run->workers = calloc(run->worker_count, sizeof(*run->workers));

@@ -150,6 +150,15 @@ bool target_parse(struct target *target, const char *text, uint32_t topics, char
     return find_topic(target, topics, error, error_size) && resolve(target, port, error, error_size);
 }
 
+bool target_is_loopback(const struct target *target)
+{
+    const struct sockaddr_in *v4 = (const void *)&target->address.storage;
+    const struct sockaddr_in6 *v6 = (const void *)&target->address.storage;
+    if (target->address.storage.ss_family == AF_INET6)
+        return IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr);
+    return target->address.storage.ss_family == AF_INET && ntohl(v4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+}
+
 size_t target_topic_name(const struct target *target, uint32_t topic, char *out, size_t out_size)
 {
     int len = target->numbered ? snprintf(out, out_size, "%s-%u", target->topic, topic)

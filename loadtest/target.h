@@ -31,6 +31,8 @@ struct target {
  */
 bool target_parse(struct target *target, const char *text, uint32_t topics, char *error, size_t error_size)
     __attribute__((warn_unused_result));
+/* True for 127.0.0.0/8 and ::1. */
+bool target_is_loopback(const struct target *target);
 /* The name of topic k, as a publisher needs it; NUL-terminated, returns its length. */
 size_t target_topic_name(const struct target *target, uint32_t topic, char *out, size_t out_size);
 

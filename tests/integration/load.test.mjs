@@ -63,6 +63,19 @@ for (const transport of ['ws', 'wss']) {
       });
     }
 
+    test('one by one, each message is timed until it is everywhere; one that is lost somewhere is not', async t => {
+      const good = await server(t), bad = await server(t, 'drop');
+      const passed = await run('fanout', { ...good, ...trust(), 'one-by-one': true, 'idle-hold': '50ms' });
+      assert.equal(passed.code, 0);
+      assert.equal(passed.report.messages.spread_us.count, messages);
+      assert.ok(passed.report.messages.spread_us.max >= passed.report.messages.latency_us.max);
+      assert.equal(passed.report.messages.latency_us.count, connections * messages);
+      const failed = await run('fanout', { ...bad, ...trust(), 'one-by-one': true });
+      assert.equal(failed.code, 1);
+      assert.deepEqual(verdict(failed.report), { ...clean, lost: flawedOnes });
+      assert.equal(failed.report.messages.spread_us.count, messages - 1);
+    });
+
     test('a message of another topic is found out', async t => {
       const { target, publish } = await server(t, 'misroute');
       const { code, report } = await run('fanout', { target, publish, ...trust(), topics: 2 });

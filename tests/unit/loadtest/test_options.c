@@ -83,6 +83,8 @@ static void bad_lines_get_a_sentence(void **state)
         "fanout --target=ws://127.0.0.1/",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --hold=0",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --message-bytes=10",
+        "idle --target=ws://127.0.0.1/ --one-by-one",
+        "fanout --target=ws://127.0.0.1/?topic=a --publish=127.0.0.1:1 --topics=2 --one-by-one",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct load_options options;
