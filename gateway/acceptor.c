@@ -24,6 +24,7 @@ enum {
     TRIM_AFTER = 256, /* handshakes: a few MiB of OpenSSL's */
     TRIM_EVERY_MS = 1000,
     ADVANCE_BUDGET = 1024,
+    REFUSED_MAX = 256, /* connections past their address' limit that may wait to be told so */
 };
 
 #define EVENT_LISTENER UINT64_MAX /* − transport */
@@ -115,6 +116,11 @@ static void begin(struct acceptor *acceptor, int fd, enum transport transport, c
     if (pending->ip_handle == IP_LIMIT_REFUSED) {
         pending->refused_per_ip = true;
         pending->ip_handle = IP_LIMIT_NONE;
+        if (acceptor->refused++ >=
+            REFUSED_MAX) { /* a limit that let one address take all slots would be none */
+            pending_close(acceptor, pending, HANDSHAKE_PER_IP);
+            return;
+        }
     }
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a push must not wait for an ACK */
@@ -264,9 +270,12 @@ static void *acceptor_main(void *argument)
             slab_free(&acceptor->slots, acceptor->freed.items[i]);
         acceptor->freed.count = 0;
         trim_memory(acceptor);
-        if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0 &&
-            slots_left(acceptor))
-            set_listening(acceptor, true);
+        if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0) {
+            if (slots_left(acceptor))
+                set_listening(acceptor, true);
+            else
+                pause_accepting(acceptor);
+        }
     }
     return NULL;
 }

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 
 enum { RETRY_AFTER_SECONDS = 5 };
 
@@ -116,12 +115,9 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
     };
     http_upgrade_accept(request->websocket_key, item.record.accept);
     snprintf(item.record.subprotocol, sizeof item.record.subprotocol, "%s", admission->subprotocol);
-    /* The file lives on in the reactor's table: closing our number would not take it out of our epoll set. */
-    if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_DEL, pending->fd, NULL) != 0) {
+    if (!acceptor_transfer(acceptor, pending, port, &item)) {
         acceptor_unchoose(acceptor, port);
-        pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
-    } else {
-        acceptor_transfer(acceptor, pending, port, &item);
+        refuse(acceptor, pending, 503, "the gateway is busy", HANDSHAKE_TRANSFER);
     }
     tls_direction_wipe(&item.record.read);
     tls_direction_wipe(&item.record.write);

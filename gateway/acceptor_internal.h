@@ -59,6 +59,7 @@ struct acceptor {
     struct mailbox mailbox;                            /* answers of the broker, wakes */
     _Atomic bool stop;
     bool listening;                  /* listeners are in epoll */
+    uint32_t refused;                /* slots with refused_per_ip */
     uint32_t accept_pause_until;     /* tick; meaningful while !listening */
     struct transfer_batch **batches; /* per reactor, made at first use */
     uint32_t batches_waiting;        /* with something in them */
@@ -75,6 +76,7 @@ struct acceptor {
 
 enum {
     ACCEPTOR_READ = 16 * 1024, /* bytes read in one turn */
+    ACCEPTOR_RAW_MAX = 3 * ACCEPTOR_READ,
     ACCEPTOR_SCRATCH = TLS_RECORD_PLAINTEXT_MAX + TLS_RECORD_OVERHEAD,
     ACCEPTOR_SLOTS = 4096, /* handshakes in progress */
 };
@@ -117,6 +119,8 @@ void pending_publish_answer(struct acceptor *acceptor, struct broker_request *an
 bool acceptor_choose(struct acceptor *acceptor, uint32_t *port);
 void acceptor_unchoose(struct acceptor *acceptor, uint32_t port);
 bool acceptor_room(const struct acceptor *acceptor);
-void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
-                       const struct transfer_item *item);
+/* Puts the connection into the reactor's batch and gives up its slot. False when there is no room: the
+ * reactor does not keep up by more than its socket and a batch; nothing has changed then. */
+bool acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
+                       const struct transfer_item *item) __attribute__((warn_unused_result));
 void acceptor_flush_transfers(struct acceptor *acceptor);

@@ -24,6 +24,7 @@ void pending_release(struct acceptor *acceptor, struct pending *pending)
     buffer_fini(&pending->plain);
     buffer_fini(&pending->out);
     pending->state = PENDING_FREE;
+    acceptor->refused -= pending->refused_per_ip;
     counter_sub(&acceptor->stats.handshaking, 1);
     acceptor->ended_since_trim++;
     struct index_list_u32 *freed = &acceptor->freed; /* has room for every slot */
@@ -39,6 +40,17 @@ void pending_close(struct acceptor *acceptor, struct pending *pending, enum hand
     close(pending->fd);
     ip_limit_release(acceptor->shared->ip_limit, pending->ip_handle);
     pending_release(acceptor, pending);
+}
+
+static bool is_answered(const struct pending *pending)
+{
+    return pending->state == PENDING_RESPONSE || pending->state == PENDING_LINGER;
+}
+
+/* The peer's end, or a broken connection. What was answered has been counted. */
+static void peer_gone(struct acceptor *acceptor, struct pending *pending)
+{
+    pending_close(acceptor, pending, is_answered(pending) ? HANDSHAKE_FAILURE_COUNT : HANDSHAKE_PEER_GONE);
 }
 
 static void set_writing(struct acceptor *acceptor, struct pending *pending, bool writing)
@@ -64,7 +76,7 @@ static bool flush_out(struct acceptor *acceptor, struct pending *pending)
             return true;
         }
         if (n < 0) {
-            pending_close(acceptor, pending, HANDSHAKE_PEER_GONE);
+            peer_gone(acceptor, pending);
             return false;
         }
         buffer_consume(&pending->out, (size_t)n);
@@ -217,9 +229,8 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
             pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
             return false;
         }
-        if (!queue_out(acceptor, pending, record, bytes) || !flush_out(acceptor, pending))
-            return false;
-        break;
+        buffer_consume(&pending->raw, opened.record_bytes);
+        return queue_out(acceptor, pending, record, bytes) && flush_out(acceptor, pending);
     }
     case TLS_EVENT_NONE:
         if (fragment
@@ -258,8 +269,9 @@ static void step_http(struct acceptor *acceptor, struct pending *pending)
         return;
     }
     /* A request may stand in several records; ask after each whether it is whole, so that no more than one is
-     * opened too many. */
-    while (pending->state == PENDING_HTTP && pending->raw.len && open_one_record(acceptor, pending))
+     * opened too many. An answer to a KeyUpdate goes out whole before anybody else may write. */
+    while (pending->state == PENDING_HTTP && pending->raw.len && !pending->out.len &&
+           open_one_record(acceptor, pending))
         if (pending->plain.len)
             pending_request(acceptor, pending);
 }
@@ -294,14 +306,14 @@ void pending_readable(struct acceptor *acceptor, struct pending *pending)
     } while (n < 0 && errno == EINTR);
     if (n < 0 && errno == EAGAIN)
         return;
-    bool answered = pending->state == PENDING_RESPONSE || pending->state == PENDING_LINGER;
     if (n <= 0) {
-        pending_close(acceptor, pending, answered ? HANDSHAKE_FAILURE_COUNT : HANDSHAKE_PEER_GONE);
+        peer_gone(acceptor, pending);
         return;
     }
-    if (answered || pending->state == PENDING_REPLY)
+    if (is_answered(pending) || pending->state == PENDING_REPLY)
         return; /* nothing that it says now matters */
-    if (!buffer_append(&pending->raw, acceptor->scratch, (size_t)n)) {
+    /* Nothing is opened while our own output is stuck: no client needs more than what is on its way then. */
+    if (pending->raw.len > ACCEPTOR_RAW_MAX || !buffer_append(&pending->raw, acceptor->scratch, (size_t)n)) {
         pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
         return;
     }

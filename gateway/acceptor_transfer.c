@@ -1,6 +1,7 @@
 /* Which reactor a connection goes to, and the batches that take it there. */
 #include "gateway/acceptor_internal.h"
 
+#include "gateway/base/assert.h"
 #include "gateway/base/log.h"
 
 #include <errno.h>
@@ -109,29 +110,27 @@ static void send_batch(struct acceptor *acceptor, uint32_t port)
     transfer_abandon(batch);
 }
 
-void acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
+bool acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
                        const struct transfer_item *item)
 {
     if (!acceptor->batches[port]) {
         acceptor->batches[port] = malloc(sizeof *acceptor->batches[port]);
-        if (acceptor->batches[port])
-            transfer_batch_init(acceptor->batches[port]);
+        if (!acceptor->batches[port])
+            return false;
+        transfer_batch_init(acceptor->batches[port]);
     }
     struct transfer_batch *batch = acceptor->batches[port];
-    bool added = batch && transfer_add(batch, item);
-    if (batch && !added) { /* full: make room */
+    if (!transfer_add(batch, item)) { /* full: make room */
         send_batch(acceptor, port);
-        added = batch->count == 0 && transfer_add(batch, item);
-    }
-    if (!added) { /* the reactor does not keep up by more than its socket and a batch: better to say so than
-                     to hold on */
-        acceptor_unchoose(acceptor, port);
-        pending_close(acceptor, pending, HANDSHAKE_TRANSFER);
-        return;
+        if (batch->count > 0 || !transfer_add(batch, item))
+            return false;
     }
     if (batch->count == 1)
         acceptor->batches_waiting++;
+    /* The file lives on in the reactor's table: closing our number would not take it out of our epoll set. */
+    PG_ASSERT(epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_DEL, item->fd, NULL) == 0);
     pending_release(acceptor, pending);
+    return true;
 }
 
 void acceptor_flush_transfers(struct acceptor *acceptor)

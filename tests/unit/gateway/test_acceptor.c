@@ -1,0 +1,229 @@
+/* A real acceptor's thread over loopback, with the test in the place of the reactor and the broker. */
+#include "gateway/acceptor.h"
+#include "gateway/base/fdtable.h"
+#include "gateway/settings/settings.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { SLOTS = 4096, PATIENCE_MS = 20000 };
+
+struct stand {
+    struct settings settings;
+    struct ip_limit *ip_limit;
+    struct mailbox broker_mail;
+    struct reactor_port port;
+    int receiver;
+    struct acceptor_shared shared;
+    struct acceptor *acceptor;
+    struct sockaddr_in address;
+};
+
+static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
+{
+    struct stand *stand = calloc(1, sizeof *stand);
+    assert_non_null(stand);
+    stand->settings = (struct settings){
+        .limits = {.message_bytes = 65536, .topics_per_connection = 32, .handshake_timeout = 60000},
+        .listen = {.origins = (char *)(uintptr_t) "*"},
+    };
+    stand->ip_limit = ip_limit_create(per_ip);
+    assert_non_null(stand->ip_limit);
+    assert_true(mailbox_init(&stand->broker_mail));
+    int pair[2];
+    assert_true(transfer_pair(pair));
+    if (transfer_buffer)
+        assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &transfer_buffer, sizeof transfer_buffer),
+                         0);
+    stand->port = (struct reactor_port){.transfer_fd = pair[0], .capacity = 100000};
+    stand->receiver = pair[1];
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    stand->address.sin_family = AF_INET;
+    stand->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t bytes = sizeof stand->address;
+    stand->address.sin_addr.s_addr = htonl(INADDR_ANY);
+    assert_int_equal(bind(listener, (struct sockaddr *)&stand->address, bytes), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&stand->address, &bytes), 0);
+    assert_int_equal(listen(listener, 1000), 0);
+    stand->shared = (struct acceptor_shared){.settings = &stand->settings,
+                                             .ports = &stand->port,
+                                             .port_count = 1,
+                                             .ip_limit = stand->ip_limit,
+                                             .broker_mail = &stand->broker_mail};
+    struct acceptor_config config = {.shared = &stand->shared, .listen_fds = {listener, -1}};
+    char error[256];
+    stand->acceptor = acceptor_create(&config, error, sizeof error);
+    assert_non_null(stand->acceptor);
+    assert_true(acceptor_start(stand->acceptor, error, sizeof error));
+    return stand;
+}
+
+static void stand_free(struct stand *stand)
+{
+    close(stand->receiver); /* else a full transfer socket is waited for */
+    acceptor_stop(stand->acceptor);
+    assert_int_equal(counter_read(&acceptor_stats(stand->acceptor)->handshaking), 0);
+    acceptor_destroy(stand->acceptor);
+    close(stand->port.transfer_fd);
+    mailbox_fini(&stand->broker_mail);
+    ip_limit_destroy(stand->ip_limit);
+    free(stand);
+}
+
+/* From 127.0.0.`host` to the same. */
+static int dial(const struct stand *stand, uint32_t host)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET}, to = stand->address;
+    from.sin_addr.s_addr = to.sin_addr.s_addr = htonl(0x7f000000 | host);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    int on = 1;
+    (void)setsockopt(fd, IPPROTO_IP, 24 /* IP_BIND_ADDRESS_NO_PORT */, &on, sizeof on);
+    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    return fd;
+}
+
+static void ask(int fd)
+{
+    static const char request[] = "GET /ws?topic=a HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
+                                  "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    assert_int_equal(send(fd, request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
+}
+
+static void pause_ms(int ms)
+{
+    (void)poll(NULL, 0, ms);
+}
+
+static void wait_for(const counter *value, uint64_t at_least)
+{
+    for (int ms = 0; counter_read(value) < at_least; ms += 5) {
+        assert_true(ms < PATIENCE_MS);
+        pause_ms(5);
+    }
+}
+
+/* Descriptors for both ends of that many connections. */
+static bool many_descriptors(void)
+{
+    return fdtable_raise_limit() >= 2 * SLOTS + 1000;
+}
+
+static void full_of_handshakes_it_sleeps_and_accepts_again_when_one_ends(void **state)
+{
+    (void)state;
+    if (!many_descriptors())
+        skip();
+    struct stand *stand = stand_new(0, 0);
+    const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
+    static int fds[SLOTS];
+    for (int i = 0; i < SLOTS; i++)
+        fds[i] = dial(stand, 1);
+    wait_for(&stats->handshaking, SLOTS - 1);
+    pause_ms(250); /* the first pause is over */
+    uint64_t wakes = counter_read(&stats->wakes);
+    pause_ms(300);
+    assert_true(counter_read(&stats->wakes) - wakes < 50);
+    uint64_t accepted = counter_read(&stats->accepted[TRANSPORT_WS]);
+    for (int i = 0; i < 10; i++)
+        close(fds[i]);
+    wait_for(&stats->accepted[TRANSPORT_WS], accepted + 1);
+    for (int i = 10; i < SLOTS; i++)
+        close(fds[i]);
+    stand_free(stand);
+}
+
+static void an_address_past_its_limit_cannot_take_all_handshakes(void **state)
+{
+    (void)state;
+    if (!many_descriptors())
+        skip();
+    struct stand *stand = stand_new(2, 0);
+    const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
+    static int fds[SLOTS];
+    for (int i = 0; i < SLOTS; i++)
+        fds[i] = dial(stand, 1); /* and not a word */
+    wait_for(&stats->accepted[TRANSPORT_WS], SLOTS - 1);
+    int polite = dial(stand, 2);
+    ask(polite);
+    wait_for(&stats->transferred, 1);
+    assert_true(counter_read(&stats->failures[HANDSHAKE_PER_IP]) > SLOTS / 2);
+    close(polite);
+    for (int i = 0; i < SLOTS; i++)
+        close(fds[i]);
+    stand_free(stand);
+}
+
+/* Few at a time hear why. */
+static void an_address_past_its_limit_is_told_429(void **state)
+{
+    (void)state;
+    struct stand *stand = stand_new(1, 0);
+    int first = dial(stand, 1), second = dial(stand, 1);
+    wait_for(&acceptor_stats(stand->acceptor)->accepted[TRANSPORT_WS], 2);
+    ask(second);
+    char answer[512] = "";
+    assert_true(recv(second, answer, sizeof answer - 1, 0) > 0);
+    assert_memory_equal(answer, "HTTP/1.1 429 ", 13);
+    assert_non_null(strstr(answer, "Retry-After:"));
+    close(first);
+    close(second);
+    stand_free(stand);
+}
+
+/* The reactor's socket and the batch before it are full: whoever comes then hears 503, nobody just an end. */
+static void a_reactor_that_does_not_keep_up_makes_newcomers_hear_503(void **state)
+{
+    (void)state;
+    struct stand *stand = stand_new(0, 16384);
+    enum { COMERS = 400 };
+    int fds[COMERS];
+    for (int i = 0; i < COMERS; i++) {
+        fds[i] = dial(stand, 1);
+        ask(fds[i]);
+    }
+    const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
+    wait_for(&stats->failures[HANDSHAKE_TRANSFER], COMERS / 4);
+    pause_ms(100);
+    uint32_t refused = 0;
+    for (int i = 0; i < COMERS; i++) {
+        char answer[512];
+        ssize_t n = recv(fds[i], answer, sizeof answer, MSG_DONTWAIT);
+        if (n < 0) {
+            assert_int_equal(errno, EAGAIN);
+            continue;
+        }
+        assert_true(n > 13);
+        assert_memory_equal(answer, "HTTP/1.1 503 ", 13);
+        refused++;
+    }
+    assert_int_equal(refused, counter_read(&stats->failures[HANDSHAKE_TRANSFER]));
+    assert_int_equal(atomic_load(&stand->port.load), COMERS - refused);
+    for (int i = 0; i < COMERS; i++)
+        close(fds[i]);
+    stand_free(stand);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(full_of_handshakes_it_sleeps_and_accepts_again_when_one_ends),
+        cmocka_unit_test(an_address_past_its_limit_cannot_take_all_handshakes),
+        cmocka_unit_test(an_address_past_its_limit_is_told_429),
+        cmocka_unit_test(a_reactor_that_does_not_keep_up_makes_newcomers_hear_503),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
