@@ -26,6 +26,7 @@ void bare_die(const char *format, ...)
     va_list args;
 
     va_start(args, format);
+    // NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it is, one line above
     vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     fprintf(stderr, "pushgate-bare: %s\n", text);
