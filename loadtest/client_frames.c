@@ -1,0 +1,251 @@
+/* What a client connection says and hears inside TLS: the upgrade, then frames and messages. */
+#include "loadtest/client_internal.h"
+
+#include "gateway/base/assert.h"
+#include "gateway/base/clock.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    PONG_BACKLOG = 4 * 1024, /* a server that does not read gets no further pongs */
+};
+
+/* Messages */
+
+static void take_message(struct client_context *context, struct client *client, const uint8_t *data,
+                         size_t len)
+{
+    struct load_stats *stats = context->stats;
+    struct payload payload;
+
+    if (!context->payload) {
+        counter_add(&stats->unchecked, 1);
+        counter_set(&stats->last_delivery_ns, context->now_ns);
+        return;
+    }
+    switch (payload_read(context->payload, data, len, &payload)) {
+    case PAYLOAD_FOREIGN:
+        counter_add(&stats->foreign, 1);
+        return;
+    case PAYLOAD_CORRUPT:
+        counter_add(&stats->corrupt, 1);
+        return;
+    case PAYLOAD_OK:
+        break;
+    }
+    if (payload.topic != client_topic(context, client_index(context, client))) {
+        counter_add(&stats->misrouted, 1);
+        return;
+    }
+    enum sequence_verdict verdict = sequence_accept(&client->sequence, payload.sequence);
+    if (verdict == SEQUENCE_DUPLICATE) {
+        counter_add(&stats->duplicated, 1);
+        return;
+    }
+    if (verdict == SEQUENCE_LATE)
+        counter_add(&stats->out_of_order, 1);
+    counter_add(&stats->delivered, 1);
+    counter_set(&stats->last_delivery_ns, context->now_ns);
+    uint64_t age_ns = context->now_ns > payload.sent_ns ? context->now_ns - payload.sent_ns : 0;
+    histogram_record(&stats->latency, age_ns / 1000);
+    if (context->settling && context->outstanding > 0)
+        context->outstanding--;
+}
+
+static void take_pong(struct client_context *context, struct client *client, const struct ws_frame *frame)
+{
+    uint64_t sent_ns;
+    if (!client->awaits_pong || frame->payload_bytes != sizeof(sent_ns))
+        return;
+    memcpy(&sent_ns, frame->payload, sizeof(sent_ns));
+    client->awaits_pong = false;
+    counter_add(&context->stats->probes_answered, 1);
+    histogram_record(&context->stats->probe_time,
+                     (context->now_ns > sent_ns ? context->now_ns - sent_ns : 0) / 1000);
+}
+
+static void take_close(struct client_context *context, struct client *client, const struct ws_frame *frame)
+{
+    uint16_t code = ws_close_code_of(frame);
+    char text[STATS_EXAMPLE_BYTES];
+
+    if (client->state == CLIENT_OPEN) {
+        uint16_t slot = code >= STATS_CLOSE_FIRST && code < STATS_CLOSE_FIRST + STATS_CLOSE_CODES - 1
+                            ? (uint16_t)(code - STATS_CLOSE_FIRST)
+                            : STATS_CLOSE_CODES - 1;
+        counter_add(&context->stats->close_codes[slot], 1);
+        client_send_close(context, client, code);
+    }
+    snprintf(text, sizeof(text), "%u %.*s", code,
+             frame->payload_bytes > 2 ? (int)frame->payload_bytes - 2 : 0,
+             frame->payload_bytes > 2 ? (const char *)frame->payload + 2 : "");
+    client_end(context, client, END_CLOSE_FRAME, text);
+}
+
+/* A piece of a fragmented message; the last one delivers it. False without memory. */
+static bool take_fragment(struct client_context *context, struct client *client, const struct ws_frame *frame)
+{
+    struct client_heap *heap = client_need_heap(context, client);
+    size_t len = (size_t)frame->payload_bytes;
+
+    if (!heap)
+        return false;
+    if (frame->opcode != WS_CONTINUATION)
+        heap->message_bytes = 0;
+    uint8_t *grown = realloc(heap->message, heap->message_bytes + len + 1);
+    if (!grown)
+        return false;
+    heap->message = grown;
+    memcpy(heap->message + heap->message_bytes, frame->payload, len);
+    heap->message_bytes += (uint32_t)len;
+    if (frame->fin) {
+        take_message(context, client, heap->message, heap->message_bytes);
+        free(heap->message);
+        heap->message = NULL;
+        heap->message_bytes = 0;
+    }
+    return true;
+}
+
+/* False when the connection has ended. */
+static bool take_frame(struct client_context *context, struct client *client, const struct ws_frame *frame)
+{
+    switch ((enum ws_opcode)frame->opcode) {
+    case WS_PING:
+        if (client->heap && client->heap->out_bytes > PONG_BACKLOG)
+            return true;
+        counter_add(&context->stats->pings, 1);
+        if (client_send_frame(context, client, WS_PONG, frame->payload, (size_t)frame->payload_bytes))
+            return true;
+        break;
+    case WS_PONG:
+        take_pong(context, client, frame);
+        return true;
+    case WS_CLOSE:
+        take_close(context, client, frame);
+        return false;
+    case WS_TEXT:
+    case WS_BINARY:
+    case WS_CONTINUATION:
+        if (frame->opcode != WS_CONTINUATION && frame->fin) {
+            take_message(context, client, frame->payload, (size_t)frame->payload_bytes);
+            return true;
+        }
+        if (take_fragment(context, client, frame))
+            return true;
+        break;
+    }
+    client_end(context, client, END_MEMORY, NULL);
+    return false;
+}
+
+static size_t protocol_error(struct client_context *context, struct client *client,
+                             const struct ws_frame *frame)
+{
+    client_send_close(context, client, frame->close_code);
+    client_end(context, client, END_WS_ERROR, frame->error);
+    return CLIENT_GONE;
+}
+
+static size_t take_frames(struct client_context *context, struct client *client, uint8_t *data, size_t len)
+{
+    size_t used = 0;
+
+    while (used < len) {
+        struct ws_frame frame;
+        uint64_t limit = PAYLOAD_BYTES_MAX - (client->heap ? client->heap->message_bytes : 0);
+        enum parse_result result =
+            ws_frame_peek(data + used, len - used, WS_ROLE_CLIENT, &client->frames, limit, &frame);
+        if (result == PARSE_BAD)
+            return protocol_error(context, client, &frame);
+        if (result == PARSE_MORE || frame.payload_bytes > len - used - frame.header_bytes)
+            break;
+        size_t bytes = frame.header_bytes + (size_t)frame.payload_bytes;
+        if (ws_reader_read(context->reader, data + used, bytes, &client->frames, &frame) != PARSE_OK)
+            return protocol_error(context, client, &frame);
+        used += bytes;
+        if (!take_frame(context, client, &frame))
+            return CLIENT_GONE;
+    }
+    return used;
+}
+
+/* Opening */
+
+bool client_send_request(struct client_context *context, struct client *client)
+{
+    const struct load_options *options = context->options;
+    const struct target *target = &options->target;
+    uint64_t random[2] = {client_random(context), client_random(context)};
+    char key[UPGRADE_KEY_CHARS + 1], number[16] = "", request[CLIENT_SEND_MAX];
+
+    if (target->numbered)
+        snprintf(number, sizeof(number), "%" PRIu32, client_topic(context, client_index(context, client)));
+    upgrade_key((const uint8_t *)random, key, client->heap->accept);
+    const struct upgrade_request parts = {
+        .path_parts = {target->path, number, target->path_after},
+        .authority = target->authority,
+        .subprotocol = options->subprotocol,
+        .headers = options->headers ? options->headers : "",
+    };
+    size_t bytes = upgrade_write(&parts, key, request, sizeof(request));
+    client->state = CLIENT_UPGRADE;
+    if (bytes > 0 && client_send_content(context, client, TLS_CONTENT_APPLICATION_DATA, request, bytes))
+        return true;
+    client_fail(context, client, bytes > 0 ? FAIL_MEMORY : FAIL_BAD_UPGRADE,
+                bytes > 0 ? NULL : "the request is too long");
+    return false;
+}
+
+static size_t take_answer(struct client_context *context, struct client *client, const uint8_t *data,
+                          size_t len)
+{
+    const struct load_options *options = context->options;
+    struct load_stats *stats = context->stats;
+    struct upgrade_answer answer;
+    char text[STATS_EXAMPLE_BYTES];
+
+    PG_ASSERT(client->heap); /* held until the connection is open */
+    switch (upgrade_parse((const char *)data, len, client->heap->accept, options->subprotocol, &answer)) {
+    case PARSE_MORE:
+        return 0;
+    case PARSE_BAD:
+        if (answer.status == 0 || answer.status == 101) {
+            client_fail(context, client, FAIL_BAD_UPGRADE, answer.error);
+            return CLIENT_GONE;
+        }
+        counter_add(&stats->http_status[answer.status], 1);
+        snprintf(text, sizeof(text), "%d %s", answer.status, answer.error);
+        client_fail(context, client, FAIL_HTTP_STATUS, text);
+        return CLIENT_GONE;
+    case PARSE_OK:
+        break;
+    }
+    uint64_t now_ns = clock_monotonic_ns();
+    client->state = CLIENT_OPEN;
+    client->was_open = true;
+    histogram_record(&stats->open_time, (now_ns - client->heap->started_ns) / 1000);
+    client_leave_in_progress(context, client);
+    counter_add(&stats->opened, 1);
+    counter_add(&stats->open, 1);
+    if (options->send_text &&
+        !client_send_frame(context, client, WS_TEXT, options->send_text, strlen(options->send_text))) {
+        client_end(context, client, END_MEMORY, NULL);
+        return CLIENT_GONE;
+    }
+    return answer.head_bytes;
+}
+
+size_t client_take_plain(struct client_context *context, struct client *client, uint8_t *data, size_t len)
+{
+    size_t used = 0;
+    if (client->state == CLIENT_UPGRADE) {
+        used = take_answer(context, client, data, len);
+        if (used == CLIENT_GONE || used == 0)
+            return used;
+    }
+    size_t more = take_frames(context, client, data + used, len - used);
+    return more == CLIENT_GONE ? CLIENT_GONE : used + more;
+}
