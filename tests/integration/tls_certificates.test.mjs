@@ -17,7 +17,7 @@ function shake(gateway, options = {}) {
   return new Promise((resolve, reject) => {
     const socket = tls.connect({ host: '127.0.0.1', port: gateway.wss, rejectUnauthorized: false, ...options }, () => {
       const result = { subject: socket.getPeerCertificate().subject?.CN, cipher: socket.getCipher().name, alpn: socket.alpnProtocol, reused: socket.isSessionReused() };
-      socket.destroy();
+      socket.end(() => socket.destroy()); // its Finished goes out first
       resolve(result);
     });
     socket.once('error', reject);
