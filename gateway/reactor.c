@@ -53,14 +53,15 @@ struct reactor *reactor_create(const struct reactor_config *config, char *error,
         return NULL;
     }
     reactor->config = *config;
-    reactor->transfers = malloc(sizeof *reactor->transfers);
     struct pool_config pool = {.settings = config->settings,
                                .stats = &reactor->stats,
                                .port = config->port,
                                .ip_limit = config->ip_limit,
                                .reactor = config->number,
                                .capacity = config->capacity};
-    if (!reactor->transfers || !pool_init(&reactor->pool, &pool) || !mailbox_init(&reactor->mailbox)) {
+    bool pool_made = pool_init(&reactor->pool, &pool);
+    reactor->transfers = malloc(sizeof *reactor->transfers);
+    if (!pool_made || !reactor->transfers || !mailbox_init(&reactor->mailbox)) {
         snprintf(error, error_size, "cannot set up reactor %u: %s", config->number, strerror(errno));
         pool_fini(&reactor->pool);
         free(reactor->transfers);
@@ -110,44 +111,71 @@ static bool set_up_thread(struct reactor *reactor)
  * ---------------------------------------------------------------------------------------------------------------
  */
 
-static void take_transfers(struct reactor *reactor)
+static void count_lost(struct reactor *reactor)
+{
+    const struct transfer_batch *batch = reactor->transfers;
+    if (!batch->lost)
+        return;
+    static struct log_limit limit;
+    log_limited(&limit, LOG_ERROR, "transfer_lost", "reactor=%u connections=%u cause=%s",
+                reactor->config.number, batch->lost, "no_descriptors");
+    for (uint32_t i = 0; i < batch->lost; i++)
+        ip_limit_release(reactor->config.ip_limit, batch->records[batch->count + i].ip_handle);
+    atomic_fetch_sub_explicit(&reactor->config.port->load, batch->lost, memory_order_relaxed);
+    counter_add(&reactor->stats.closes[CLOSE_INTERNAL], batch->lost);
+}
+
+static void open_all(struct reactor *reactor)
 {
     struct pool *pool = &reactor->pool;
-    struct transfer_batch *batch = reactor->transfers;
+    const struct transfer_batch *batch = reactor->transfers;
     struct conn *opened[TRANSFER_BATCH_MAX];
-    for (int turn = 0; turn < TRANSFERS_PER_TURN; turn++) {
-        enum io_result result = transfer_receive(batch, reactor->config.transfer_fd);
-        if (result == IO_AGAIN || result == IO_CLOSED)
-            return;
-        if (result == IO_ERROR) {
-            static struct log_limit limit;
-            log_limited(&limit, LOG_ERROR, "transfer_failed", "reactor=%u connections=%u error=%s",
-                        reactor->config.number, batch->lost, strerror(errno));
-            atomic_fetch_sub_explicit(&reactor->config.port->load, batch->lost, memory_order_relaxed);
-            counter_add(&reactor->stats.closes[CLOSE_INTERNAL], batch->lost);
-            continue;
-        }
-        struct transfer_item item;
-        uint32_t cursor = 0;
-        for (uint32_t i = 0; i < batch->count; i++) {
-            transfer_item_at(batch, i, &cursor, &item);
-            opened[i] = pool_open(pool, &item);
-        }
-        /* First the broker, then the clients: whoever reads its 101 is counted by a PUBLISH sent after it. */
-        pool_tell_broker(pool);
-        cursor = 0;
-        for (uint32_t i = 0; i < batch->count; i++) {
-            transfer_item_at(batch, i, &cursor, &item);
-            if (!opened[i])
-                continue;
-            conn_greet(pool, opened[i], &item.record);
-            if (opened[i]->state != CONN_FREE && item.record.plain_bytes + item.record.raw_bytes > 0)
-                conn_input_early(pool, opened[i], &item);
-        }
-        tls_direction_wipe(&item.record.read);
-        tls_direction_wipe(&item.record.write);
-        transfer_wipe(batch);
+    struct transfer_item item;
+    uint32_t cursor = 0;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        transfer_item_at(batch, i, &cursor, &item);
+        opened[i] = pool_open(pool, &item);
     }
+    /* First the broker, then the clients: whoever reads its 101 is counted by a PUBLISH sent after it. */
+    pool_tell_broker(pool);
+    cursor = 0;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        transfer_item_at(batch, i, &cursor, &item);
+        if (!opened[i])
+            continue;
+        conn_greet(pool, opened[i], &item.record);
+        if (opened[i]->state != CONN_FREE && item.record.plain_bytes + item.record.raw_bytes > 0)
+            conn_input_early(pool, opened[i], &item);
+    }
+    tls_direction_wipe(&item.record.read);
+    tls_direction_wipe(&item.record.write);
+}
+
+/* Receives one message; false when there is none. */
+static bool take_transfer(struct reactor *reactor)
+{
+    struct transfer_batch *batch = reactor->transfers;
+    enum io_result result = transfer_receive(batch, reactor->config.transfer_fd);
+    if (result == IO_AGAIN || result == IO_CLOSED)
+        return false;
+    if (result == IO_ERROR) {
+        static struct log_limit limit;
+        bool more = errno == EPROTO; /* that message is gone; without memory it is still there */
+        log_limited(&limit, LOG_ERROR, "transfer_failed", "reactor=%u error=%s", reactor->config.number,
+                    strerror(errno));
+        return more;
+    }
+    if (batch->count)
+        open_all(reactor);
+    count_lost(reactor);
+    transfer_wipe(batch);
+    return true;
+}
+
+static void take_transfers(struct reactor *reactor)
+{
+    for (int turn = 0; turn < TRANSFERS_PER_TURN && take_transfer(reactor); turn++)
+        ;
 }
 
 /* Drain
@@ -156,6 +184,9 @@ static void take_transfers(struct reactor *reactor)
 
 static void drain_begin(struct reactor *reactor, uint64_t ms)
 {
+    /* Acceptors have stopped: what they have sent is here, and then no more comes. */
+    while (take_transfer(reactor))
+        ;
     uint32_t open = reactor->pool.conns.used;
     uint64_t needed = open * 1000ull / DRAIN_PER_SECOND_MIN;
     uint64_t close_ms = reactor->config.settings->limits.close_timeout;

@@ -58,6 +58,7 @@ static inline void buffer_consume(struct buffer *buffer, size_t n)
         buffer_fini(buffer);
         return;
     }
-    memmove(buffer->data, buffer->data + n, buffer->len - n);
+    if (n) /* else a large frame that comes a byte at a time would be moved for each */
+        memmove(buffer->data, buffer->data + n, buffer->len - n);
     buffer->len -= (uint32_t)n;
 }

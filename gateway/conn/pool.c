@@ -203,12 +203,15 @@ void pool_tell_broker(struct pool *pool)
 {
     for (uint32_t index; (index = topics_next_dirty(&pool->topics)) != TOPIC_NONE;) {
         struct topic *topic = topics_at(&pool->topics, index);
-        if (topic->reported != topic->count) {
+        bool news = topic->reported != topic->count ||
+                    (topic->count && topic->reported_mask != topic->adapter_subscribers_mask);
+        if (news) {
             struct broker_interest *interest =
                 broker_interest_create(pool->reactor, topic->name, topic->name_bytes, topic->hash,
                                        topic->count, topic->adapter_subscribers_mask);
             PG_ASSERT(interest); /* without it subscribers would miss messages silently: better to stop */
             topic->reported = topic->count;
+            topic->reported_mask = topic->adapter_subscribers_mask;
             mailbox_push(pool->broker_mail, &interest->mail.node);
         }
         topics_collect(&pool->topics, index);

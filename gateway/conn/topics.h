@@ -29,6 +29,7 @@ struct topic {
     uint32_t dirty_next; /* list of topics whose count changed, index + 1; 0: end; see `dirty` */
     uint32_t cursor;     /* of the fan-out under way */
     uint16_t adapter_subscribers_mask; /* adapters that ever subscribed */
+    uint16_t reported_mask;            /* … and that the broker knows of */
     uint8_t name_bytes;
     bool dirty, queued;
     struct batch *batch;                              /* the fan-out under way, or NULL */

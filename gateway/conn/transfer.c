@@ -69,7 +69,7 @@ bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item
 
 void transfer_wipe(struct transfer_batch *batch)
 {
-    OPENSSL_cleanse(batch->records, batch->count * sizeof batch->records[0]);
+    OPENSSL_cleanse(batch->records, (batch->count + batch->lost) * sizeof batch->records[0]);
     OPENSSL_cleanse(batch->tail, batch->tail_start + batch->tail_bytes);
     transfer_batch_init(batch);
 }
@@ -135,7 +135,8 @@ static bool adds_up(const struct transfer_batch *batch, const struct transfer_he
 {
     if (received < sizeof *header || header->magic != TRANSFER_MAGIC || header->version != TRANSFER_VERSION)
         return false;
-    if (header->count == 0 || header->count != fds || header->tail_bytes > TRANSFER_MESSAGE_MAX)
+    if (header->count == 0 || header->count > TRANSFER_BATCH_MAX || header->count < fds ||
+        header->tail_bytes > TRANSFER_MESSAGE_MAX)
         return false;
     if (received != sizeof *header + header->count * sizeof batch->records[0] + header->tail_bytes)
         return false;
@@ -171,14 +172,16 @@ enum io_result transfer_receive(struct transfer_batch *batch, int socket)
     size_t records_bytes = (size_t)header.count * sizeof batch->records[0];
     if (header.count <= TRANSFER_BATCH_MAX && (size_t)n >= sizeof header + records_bytes)
         memcpy(batch->records, batch->tail, records_bytes);
-    if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || !adds_up(batch, &header, (size_t)n, fds)) {
+    bool cut = message.msg_flags & MSG_CTRUNC; /* the first descriptors are there, the others are closed */
+    if ((message.msg_flags & MSG_TRUNC) || !adds_up(batch, &header, (size_t)n, fds) ||
+        (fds < header.count && !cut)) {
         batch->count = fds;
         transfer_abandon(batch);
-        batch->lost = header.count;
         errno = EPROTO;
         return IO_ERROR;
     }
     batch->count = fds;
+    batch->lost = header.count - fds;
     batch->tail_start = (uint32_t)records_bytes;
     batch->tail_bytes = header.tail_bytes;
     return IO_OK;

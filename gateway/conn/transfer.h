@@ -58,8 +58,7 @@ struct transfer_batch {
     uint32_t message_bytes; /* header, records and tails */
     int fds[TRANSFER_BATCH_MAX];
     struct transfer_record records[TRANSFER_BATCH_MAX];
-    uint32_t
-        lost; /* after IO_ERROR of a receive: connections that the sender had counted and that are gone */
+    uint32_t lost; /* of a receive: connections behind the first `count` that arrived without a descriptor */
     uint32_t tail_start, tail_bytes; /* in tail */
     uint8_t tail[TRANSFER_MESSAGE_MAX];
 };
@@ -76,8 +75,9 @@ bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item
 /* Sends the whole batch as one message. IO_OK: descriptors closed here, batch empty. IO_AGAIN: receiver's
  * queue is full, try later. IO_ERROR: errno. */
 enum io_result transfer_send(struct transfer_batch *batch, int socket) __attribute__((warn_unused_result));
-/* Receives one message into the batch. IO_ERROR also for a message that does not add up (its descriptors are
- * closed). */
+/* Receives one message into the batch. When this thread's descriptor table is full, the kernel drops what
+ * does not fit: `lost` connections have a record (for what the sender has counted), but are gone. IO_ERROR
+ * also for a message that does not add up (its descriptors are closed). */
 enum io_result transfer_receive(struct transfer_batch *batch, int socket) __attribute__((warn_unused_result));
 /* Visits a received batch; tail pointers stay valid until the next receive. `cursor` starts at 0 for the
  * tail. */

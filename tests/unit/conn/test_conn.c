@@ -322,6 +322,30 @@ static void a_slot_counts_as_load_until_it_can_be_given_out_again(void **state)
     bench_fini(bench);
 }
 
+/* One leaves, another of a different protocol comes, in one turn: the count is the same, the encodings are
+ * not. */
+static void the_broker_hears_of_new_adapters_also_when_the_count_is_unchanged(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new();
+    struct peer peer = peer_open(bench, 0, "a", 0);
+    bench_turn(bench);
+    bench_forget_interest(bench);
+    struct topics *topics = &bench->pool.topics;
+    uint32_t index = topics_find(topics, "a", 1, topic_hash("a", 1)), position;
+    pool_destroy(&bench->pool, peer_conn(bench, &peer), CLOSE_PEER_EOF);
+    assert_true(topics_subscribe(topics, index, 0, ADAPTER_ECHO, &position));
+    pool_tell_broker(&bench->pool);
+    struct broker_interest *told = (struct broker_interest *)mailbox_detach(&bench->broker_mail);
+    assert_non_null(told);
+    assert_int_equal(told->subscribers, 1);
+    assert_true(told->adapters & 1u << ADAPTER_ECHO);
+    free(told);
+    topics_unsubscribe(topics, index, position, NULL, NULL);
+    peer_fini(&peer);
+    bench_fini(bench);
+}
+
 /* Output */
 
 static void partial_writes_lose_nothing(void **state)
@@ -884,6 +908,7 @@ int main(void)
         cmocka_unit_test(a_close_of_ours_does_not_wait_for_a_client_that_breaks_the_rules),
         cmocka_unit_test(a_client_that_never_answers_a_close_is_ended_by_the_deadline),
         cmocka_unit_test(a_slot_counts_as_load_until_it_can_be_given_out_again),
+        cmocka_unit_test(the_broker_hears_of_new_adapters_also_when_the_count_is_unchanged),
         cmocka_unit_test(partial_writes_lose_nothing),
         cmocka_unit_test(keys_change_in_order_while_output_is_queued),
         cmocka_unit_test(a_flood_of_key_updates_costs_no_memory_and_ends),
