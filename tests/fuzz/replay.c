@@ -1,4 +1,5 @@
-/* Replays a corpus through a fuzz target where libFuzzer is not linked: every file of the folder named on the command line. */
+/* Replays a corpus through a fuzz target where libFuzzer is not linked: every file of the folder named on the
+ * command line. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
