@@ -269,7 +269,7 @@ static void errors_in_a_section_that_repeats_are_named(void **state)
     refuses_argument(f, "--place.road=x", "--place.road: unknown key; --help lists all keys");
     char text[512] = "[place ";
     memset(text + 7, 'n', 400);
-    strcpy(text + 407, "]\nroad = x\n");
+    snprintf(text + 407, sizeof text - 407, "]\nroad = x\n");
     refuses(f, text, "test.conf:1: the section's name is too long");
 }
 

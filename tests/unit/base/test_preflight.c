@@ -284,7 +284,8 @@ static void descriptors_have_the_callers_advice_as_well(void **state)
     demand.table_fds = 1000000;
     demand.descriptors_advice = "or a table for each";
     assert_int_equal(judge(f, &demand), 1);
-    assert_non_null(strstr(row(f, "RLIMIT_NOFILE")->remedy, "\nor a table for each\n"));
+    const char *remedy = row(f, "RLIMIT_NOFILE")->remedy;
+    assert_true(remedy && strstr(remedy, "\nor a table for each\n"));
 }
 
 static void print(struct fixture *f, bool only_too_small, char *text, size_t text_size)

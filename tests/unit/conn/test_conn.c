@@ -650,7 +650,7 @@ static void a_flood_without_reading_is_bounded_in_memory_not_only_in_payload(voi
         EACH_TRANSPORT(t)
         {
             struct settings settings = bench_settings();
-            settings.limits.outbox_bytes = 16 * 1024;
+            settings.limits.outbox_bytes = 16384;
             struct bench *bench = bench_new_with(&settings);
             struct peer peer = peer_open(bench, (int)t, kind == 2 ? "tiny" : "", 4608);
             uint64_t most = 0;
@@ -667,8 +667,8 @@ static void a_flood_without_reading_is_bounded_in_memory_not_only_in_payload(voi
             }
             struct conn *conn = peer_conn(bench, &peer);
             assert_true(conn && conn->state != CONN_OPEN && conn->reason == CLOSE_SLOW);
-            assert_true(most <= 16 * 1024 + 256); /* the close frame goes beyond */
-            assert_true(most > 12 * 1024);
+            assert_true(most <= 16384 + 256); /* the close frame goes beyond */
+            assert_true(most > 12288);
             peer_fini(&peer);
             bench_settle(bench);
             bench_fini(bench);
@@ -697,14 +697,14 @@ static void the_bound_holds_and_every_missed_message_is_counted(void **state)
                 bench_turn(bench);
                 const struct conn *conn = peer_conn(bench, &peer);
                 assert_true(!conn->extra ||
-                            conn->extra->outbox.bytes <= settings.limits.outbox_bytes + 16 * 1024 + 64);
+                            conn->extra->outbox.bytes <= settings.limits.outbox_bytes + 16384 + 64);
             }
             uint64_t missed = counter_read(&bench->stats.drops);
             assert_true(missed > 0);
             peer_drain(bench, &peer);
             peer_expect_101(bench, &peer);
             uint64_t got = 0;
-            uint8_t payload[4096];
+            uint8_t payload[4096] = {0};
             struct frame frame;
             while (peer_next(&peer, &frame, payload) && frame.opcode == WS_BINARY)
                 got++;

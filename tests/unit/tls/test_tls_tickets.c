@@ -149,15 +149,15 @@ static void a_file_that_others_can_reach_is_refused(void **state)
 
 static void a_file_of_another_size_is_refused(void **state)
 {
-    static const size_t sizes[] = {0, 1, 48, 79, 81, 159, 9 * 80};
-    unsigned char bytes[9 * 80];
+    static const size_t sizes[] = {0, 1, 48, 79, 81, 159, 720};
+    unsigned char bytes[720];
     for (size_t i = 0; i < sizeof bytes; i++)
         bytes[i] = (unsigned char)(i / 80);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         write_file(*state, bytes, sizes[i], 0600);
         refused(*state, "are not 1 to 8 keys of 80 bytes");
     }
-    write_file(*state, bytes, 8 * 80, 0600);
+    write_file(*state, bytes, 640, 0600); /* eight */
     tls_ticket_keys_release(keys_of_file(*state));
 }
 
