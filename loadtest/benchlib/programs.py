@@ -71,7 +71,8 @@ class Stage:
 class Program:
     def __init__(self, stage, core, command, stdout=subprocess.DEVNULL):
         def set_up():
-            os.sched_setaffinity(0, {core})
+            if core is not None:
+                os.sched_setaffinity(0, {core})
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing outlives the benchmark, however that ends
 
         self.name = os.path.basename(command[0])
