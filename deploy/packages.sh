@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs the Debian packages named as arguments that are missing; when none is, this takes a few milliseconds.
-# Services among them (redis-server, prometheus) are neither started nor enabled.
+# Services among them (redis-server, prometheus, nginx and the like) are neither started nor enabled.
 set -eu
 
 missing=
@@ -35,7 +35,7 @@ as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=30
 if [ -d /run/systemd/system ]; then
     for package in $missing; do
         case $package in
-        redis-server | prometheus) as_root systemctl disable --now "$package" >&2 || true ;;
+        redis-server | prometheus | nginx | mosquitto | nats-server) as_root systemctl disable --now "$package" >&2 || true ;;
         esac
     done
 fi

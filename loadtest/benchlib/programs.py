@@ -16,6 +16,7 @@ import time
 from .machine import CannotMeasure, cpu_ns, free_port, need_tool
 
 PR_SET_PDEATHSIG = 1
+STOP_SECONDS = 10
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -69,12 +70,15 @@ class Stage:
 
 
 class Program:
-    def __init__(self, stage, core, command, stdout=subprocess.DEVNULL):
+    """`end_signal` is sent to stop it, also by the kernel when this process dies: SIGTERM for one that has children to stop."""
+
+    def __init__(self, stage, core, command, stdout=subprocess.DEVNULL, end_signal=signal.SIGKILL):
         def set_up():
             if core is not None:
                 os.sched_setaffinity(0, {core})
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing outlives the benchmark, however that ends
+            libc.prctl(PR_SET_PDEATHSIG, end_signal)  # nothing outlives the benchmark, however that ends
 
+        self.end_signal = end_signal
         self.name = os.path.basename(command[0])
         self.log = os.path.join(stage.folder, f"{len(stage.programs)}-{self.name}.log")
         with open(self.log, "wb") as log:
@@ -88,8 +92,12 @@ class Program:
 
     def stop(self):
         if self.process.poll() is None:
+            self.process.send_signal(self.end_signal)
+        try:
+            self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
             self.process.kill()
-        self.process.wait()
+            self.process.wait()
 
     def cpu_ns(self):
         return cpu_ns(self.pid)
