@@ -415,8 +415,8 @@ BENCH bool peer_next(struct peer *peer, struct frame *frame, uint8_t *payload)
 
 BENCH void peer_expect(struct peer *peer, enum ws_opcode opcode, const void *payload, size_t bytes)
 {
-    uint8_t got[64 * 1024];
-    struct frame frame;
+    uint8_t got[64 * 1024] = {0};
+    struct frame frame = {0};
     assert_true(peer_next(peer, &frame, got));
     assert_int_equal(frame.opcode, opcode);
     assert_int_equal(frame.bytes, bytes);
@@ -427,8 +427,8 @@ BENCH void peer_expect(struct peer *peer, enum ws_opcode opcode, const void *pay
 /* A close frame with this code is the last thing that was read. */
 BENCH void peer_expect_close(struct peer *peer, uint16_t code)
 {
-    uint8_t got[64 * 1024];
-    struct frame frame;
+    uint8_t got[64 * 1024] = {0};
+    struct frame frame = {0};
     assert_true(peer_next(peer, &frame, got));
     assert_int_equal(frame.opcode, WS_CLOSE);
     if (code == WS_CLOSE_NO_STATUS)
