@@ -64,11 +64,13 @@ static void set_writing(struct acceptor *acceptor, struct pending *pending, bool
         pending->writing = writing;
 }
 
-/* Sends what waits. False: the connection is gone. */
-static bool flush_out(struct acceptor *acceptor, struct pending *pending)
+/* Sends what waits. `more`: whoever sends next will do so soon, and the kernel may wait for that (for 200 ms
+ * at the most). False: the connection is gone. */
+static bool flush_out(struct acceptor *acceptor, struct pending *pending, bool more)
 {
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     while (pending->out.len) {
-        ssize_t n = send(pending->fd, pending->out.data, pending->out.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send(pending->fd, pending->out.data, pending->out.len, flags);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN) {
@@ -129,7 +131,7 @@ void pending_end_stream(struct acceptor *acceptor, struct pending *pending)
 /* The response is queued: when it is out, end our side and wait for the peer's. */
 void pending_continue(struct acceptor *acceptor, struct pending *pending)
 {
-    if (!flush_out(acceptor, pending) || pending->out.len)
+    if (!flush_out(acceptor, pending, false) || pending->out.len)
         return;
     pending->state = PENDING_LINGER;
     shutdown(pending->fd, SHUT_WR);
@@ -164,7 +166,8 @@ static bool step_tls(struct acceptor *acceptor, struct pending *pending)
         fail_tls(acceptor, pending);
         return false;
     }
-    if (!flush_out(acceptor, pending) || status == TLS_HANDSHAKE_MORE)
+    /* When the client has finished, its request comes next: tickets go in one segment with the answer. */
+    if (!flush_out(acceptor, pending, status == TLS_HANDSHAKE_DONE) || status == TLS_HANDSHAKE_MORE)
         return false;
     struct tls_handshake_result result;
     if (!tls_handshake_take(pending->handshake, &result)) {
@@ -230,7 +233,7 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
             return false;
         }
         buffer_consume(&pending->raw, opened.record_bytes);
-        return queue_out(acceptor, pending, record, bytes) && flush_out(acceptor, pending);
+        return queue_out(acceptor, pending, record, bytes) && flush_out(acceptor, pending, false);
     }
     case TLS_EVENT_NONE:
         if (fragment
@@ -293,7 +296,7 @@ void pending_writable(struct acceptor *acceptor, struct pending *pending)
         return;
     if (pending->state == PENDING_RESPONSE)
         pending_continue(acceptor, pending);
-    else if (flush_out(acceptor, pending) && !pending->out.len)
+    else if (flush_out(acceptor, pending, false) && !pending->out.len)
         step(acceptor, pending);
 }
 

@@ -258,7 +258,6 @@ static bool set_policy(SSL_CTX *ssl, const struct tls_context_config *config)
     SSL_CTX_set_verify(ssl, SSL_VERIFY_NONE, NULL);
     SSL_CTX_set_session_cache_mode(ssl, SSL_SESS_CACHE_OFF); /* tickets hold all that resumption needs */
     SSL_CTX_set_alpn_select_cb(ssl, select_alpn, NULL);
-    SSL_CTX_set_keylog_callback(ssl, tls_handshake_keylog);
     SSL_CTX_set_timeout(ssl, lifetime);
     /* 32-byte secrets only; by default AES first, as it costs us half of what ChaCha20 does. */
     return SSL_CTX_set_min_proto_version(ssl, TLS1_3_VERSION) == 1 &&

@@ -159,7 +159,8 @@ const struct tls_context *tls_handshake_context(const SSL *ssl)
     return handshake ? handshake->context : NULL;
 }
 
-void tls_handshake_keylog(const SSL *ssl, const char *line)
+/* Called by OpenSSL for every secret of a handshake while listen_to_secrets() lets it. */
+static void on_secret(const SSL *ssl, const char *line)
 {
     struct tls_handshake *handshake = SSL_get_app_data(ssl);
     if (!handshake)
@@ -175,13 +176,23 @@ void tls_handshake_keylog(const SSL *ssl, const char *line)
     }
 }
 
+/* OpenSSL prints five secrets of every handshake as text before it calls anybody, which costs as much as a
+ * tenth of a signature each: it is asked only for those around the client's and our Finished. The SSL_CTX
+ * belongs to this thread. */
+static void listen_to_secrets(SSL *ssl, bool listen)
+{
+    SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(ssl), listen ? on_secret : NULL);
+}
+
 static void on_message(int writing, int version, int content_type, const void *data, size_t len, SSL *ssl,
                        void *arg)
 {
     struct tls_handshake *handshake = arg;
     const uint8_t *bytes = data;
     (void)version;
-    (void)ssl;
+    /* Our Finished is followed by the secrets that we want. */
+    if (content_type == SSL3_RT_HANDSHAKE && writing && len > 0 && bytes[0] == SSL3_MT_FINISHED)
+        listen_to_secrets(ssl, true);
     if (content_type == SSL3_RT_HEADER && writing && handshake->have_write_secret && len > 0 &&
         bytes[0] == TLS_CONTENT_APPLICATION_DATA)
         handshake->write_seq++;
@@ -252,7 +263,9 @@ static enum tls_handshake_status step(struct tls_handshake *handshake, const uin
     handshake->input_len = record_bytes;
     handshake->input_total += record_bytes;
     ERR_clear_error();
+    listen_to_secrets(handshake->ssl, handshake->have_write_secret);
     int done = SSL_do_handshake(handshake->ssl);
+    listen_to_secrets(handshake->ssl, false);
     size_t unread = handshake->input_len;
     handshake->input = NULL; /* the caller's memory ends with this call */
     handshake->input_len = 0;

@@ -20,7 +20,5 @@ bool tls_context_makes_tickets(const struct tls_context *context);
 
 /* The context of a handshake in progress; NULL when the SSL object is nobody's. */
 const struct tls_context *tls_handshake_context(const SSL *ssl);
-/* Called by OpenSSL for every secret of a handshake whose SSL has it as app data. */
-void tls_handshake_keylog(const SSL *ssl, const char *line);
 /* Fills in reading and writing. False when OpenSSL refuses. */
 bool tls_handshake_bio_setup(BIO_METHOD *method);
