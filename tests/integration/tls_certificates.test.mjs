@@ -151,7 +151,7 @@ describe('session tickets', () => {
       const socket = tls.connect({ host: '127.0.0.1', port: gateway.wss, rejectUnauthorized: false });
       let seen = 0;
       socket.on('session', () => seen++).resume();
-      await sleep(200);
+      await sleep(500); // without a request they leave after 200 ms
       assert.equal(seen, tickets);
       socket.destroy();
     }
