@@ -21,7 +21,7 @@ load_module {module};
 worker_processes 1;
 worker_rlimit_nofile {descriptors};
 pid {folder}/nginx.pid;
-error_log {folder}/nginx-error.log warn;
+error_log stderr warn;
 events {{
     worker_connections {descriptors};
     use epoll;
@@ -105,6 +105,9 @@ class PushgateServer(Server):
 
 
 class NchanServer(Server):
+    """nginx begins to reset connections that wait for their request when a sixteenth of worker_connections is left: it gets a
+    fifth more than it needs."""
+
     name = "nginx + nchan"
     MODULES = ("/usr/lib/nginx/modules/ngx_nchan_module.so", "/usr/lib64/nginx/modules/ngx_nchan_module.so",
                "/usr/share/nginx/modules/ngx_nchan_module.so")
@@ -115,7 +118,7 @@ class NchanServer(Server):
         self.certificate = certificate if tls else None
         self.shown = NCHAN_CONFIG.format(
             module=self.module(), user="user root;\n" if os.geteuid() == 0 else "", folder=stage.folder, ws=ws, wss=wss,
-            descriptors=connections + 200, certificate=certificate, key=key)
+            descriptors=connections * 5 // 4 + 1024, certificate=certificate, key=key)
         path = os.path.join(stage.folder, "nginx.conf")
         with open(path, "w", encoding="utf-8") as file:
             file.write(self.shown)
