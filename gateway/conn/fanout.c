@@ -256,8 +256,11 @@ uint32_t fanout_slice(struct fanout *fanout, uint32_t budget)
             prefetch(pool, topic, subscribers);
             /* Serving may end connections and so shorten the array: the cursor is moved first, and by whoever
              * shortens it. */
-            serve(pool, pool_conn(pool, subscribers[--topic->cursor]), topic->batch);
-            served++;
+            struct conn *conn = pool_conn(pool, subscribers[--topic->cursor]);
+            serve(pool, conn, topic->batch);
+            /* Large messages are as much work as several small ones. (The slot stays until the turn's end.)
+             */
+            served += 1 + (uint32_t)(topic->batch->wire[conn->adapter].bytes / BATCH_BYTES);
         }
         if (topic->batch && topic->cursor == 0)
             batch_end(fanout, topic);

@@ -25,7 +25,8 @@ void fanout_init(struct fanout *fanout, struct pool *pool);
 void fanout_fini(struct fanout *fanout); /* drops what still waits */
 /* Takes a detached chain of deliveries. */
 void fanout_accept(struct fanout *fanout, struct mailbox_node *deliveries);
-/* Serves up to `budget` connections; returns how many it served. */
+/* Serves up to `budget` connections, fewer when messages are large; returns how much of the budget it used.
+ */
 uint32_t fanout_slice(struct fanout *fanout, uint32_t budget);
 static inline bool fanout_pending(const struct fanout *fanout)
 {
