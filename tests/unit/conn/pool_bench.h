@@ -23,6 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define KIB   ((size_t)1024)
 #define BENCH static inline __attribute__((unused))
 
 struct bench {
@@ -42,16 +43,16 @@ struct bench {
 
 /* The client's end. */
 struct peer {
-    int fd;
-    bool tls;
-    enum tls_suite suite;
-    struct tls_direction read, write;
     struct buffer raw, plain; /* received: not yet opened, not yet looked at */
-    bool eof, reset;          /* how the stream ended */
-    bool notified;            /* close_notify was read: nothing may follow */
-    int alert;                /* fatal one, or -1 */
-    uint32_t key_updates;     /* of the gateway */
     uint64_t event;           /* names its connection */
+    int fd;
+    enum tls_suite suite;
+    int alert;            /* fatal one, or -1 */
+    uint32_t key_updates; /* of the gateway */
+    struct tls_direction read, write;
+    bool tls;
+    bool eof, reset; /* how the stream ended */
+    bool notified;   /* close_notify was read: nothing may follow */
 };
 
 struct frame {
@@ -91,10 +92,10 @@ BENCH struct bench *bench_new_with(const struct settings *settings)
 
 BENCH struct settings bench_settings(void)
 {
-    return (struct settings){.limits = {.message_bytes = 64 * 1024,
+    return (struct settings){.limits = {.message_bytes = 64 * KIB,
                                         .topics_per_connection = 32,
                                         .close_timeout = 1000,
-                                        .outbox_bytes = 256 * 1024},
+                                        .outbox_bytes = 256 * KIB},
                              .demo = {.enabled = true}};
 }
 
@@ -278,7 +279,7 @@ BENCH void peer_opened(struct bench *bench, struct peer *peer, struct tls_opened
 /* Reads up to `max` bytes of what has come, and opens the records. Returns the bytes. */
 BENCH size_t peer_read(struct bench *bench, struct peer *peer, size_t max)
 {
-    static uint8_t bytes[64 * 1024];
+    static uint8_t bytes[64 * KIB];
     size_t total = 0;
     while (!peer->eof && !peer->reset && total < max) {
         size_t want = max - total < sizeof bytes ? max - total : sizeof bytes;
@@ -349,7 +350,7 @@ BENCH size_t masked(uint8_t *out, enum ws_opcode opcode, bool fin, const void *p
 BENCH void peer_frame(struct bench *bench, struct peer *peer, enum ws_opcode opcode, bool fin,
                       const void *payload, size_t bytes)
 {
-    uint8_t frame[16 * 1024];
+    uint8_t frame[16 * KIB];
     assert_true(bytes + WS_HEADER_MAX <= sizeof frame);
     peer_send(bench, peer, frame, masked(frame, opcode, fin, payload, bytes));
 }
@@ -415,7 +416,7 @@ BENCH bool peer_next(struct peer *peer, struct frame *frame, uint8_t *payload)
 
 BENCH void peer_expect(struct peer *peer, enum ws_opcode opcode, const void *payload, size_t bytes)
 {
-    uint8_t got[64 * 1024] = {0};
+    uint8_t got[64 * KIB] = {0};
     struct frame frame = {0};
     assert_true(peer_next(peer, &frame, got));
     assert_int_equal(frame.opcode, opcode);
@@ -427,7 +428,7 @@ BENCH void peer_expect(struct peer *peer, enum ws_opcode opcode, const void *pay
 /* A close frame with this code is the last thing that was read. */
 BENCH void peer_expect_close(struct peer *peer, uint16_t code)
 {
-    uint8_t got[64 * 1024] = {0};
+    uint8_t got[64 * KIB] = {0};
     struct frame frame = {0};
     assert_true(peer_next(peer, &frame, got));
     assert_int_equal(frame.opcode, WS_CLOSE);

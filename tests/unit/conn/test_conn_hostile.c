@@ -125,7 +125,7 @@ static void send_plain(struct world *world, struct peer *peer, const uint8_t *da
         return;
     }
     size_t sealed = peer_seal(world->bench, peer, TLS_CONTENT_APPLICATION_DATA, data, bytes, record);
-    if (rand() % 200 == 0)
+    if (sealed && rand() % 200 == 0)
         record[(size_t)rand() % sealed] ^= 1;
     send_wire(peer, record, sealed);
 }

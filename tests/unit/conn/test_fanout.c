@@ -44,8 +44,8 @@ static void come(struct world *world, struct subscriber *subscriber)
     for (int i = 0, t = rand() % TOPICS; i < wanted; i++, t = (t + 1) % TOPICS) {
         subscriber->topics[t] = true;
         subscriber->first[t] = world->published[t];
-        strcat(list, *list ? "," : "");
-        strcat(list, names[t]);
+        size_t len = strlen(list);
+        (void)snprintf(list + len, sizeof list - len, "%s%s", len ? "," : "", names[t]);
     }
     /* What waits in the topic's queue was published before, but may reach it, too: let it pass first. */
     while (fanout_pending(&world->bench->fanout))
@@ -217,7 +217,7 @@ static void large_messages_do_not_make_a_slice_longer(void **state)
     struct peer peers[N];
     for (int i = 0; i < N; i++)
         peers[i] = peer_open(bench, 0, "a", 0);
-    static uint8_t data[64 * 1024];
+    static uint8_t data[64 * KIB];
     bench_publish(bench, "a", data, sizeof data);
     assert_in_range(fanout_slice(&bench->fanout, 64), 64, 80);
     uint64_t served = counter_read(&bench->stats.deliveries);
