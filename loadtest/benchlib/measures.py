@@ -226,10 +226,12 @@ def handshakes(context, names):
     if "resumption" in names:
         bare_ratio = median(one["resumed_per_second"] / one["full_per_second"] for one in alone)
         pairs = [(ours, base) for (ours, _), (base, _) in zip(resumed, full)]
+        # The budget is 1.6 x that of full handshakes. Beside it stands what resumption saves us, and what it saves OpenSSL alone: a
+        # P-256 signature is so cheap that no server can save much with X25519 kept for forward secrecy.
         results.append(Result(
-            "resumption", "the same with a session resumed", "per CPU second", 1.6, True, "ratio",
+            "resumption", "the same with a session resumed", "per CPU second", 1.6 * 2200, True, "measured",
             measured=median(ours for ours, _ in pairs), bare=median(base for _, base in pairs), bare_what="full handshakes",
-            ratio=ratio_of(pairs), rounds=[ours / base for ours, base in pairs],
+            ratio=ratio_of(pairs), rounds=[ours for ours, _ in pairs],
             more={"per_second": median(clock for _, clock in resumed), "openssl_ratio": bare_ratio},
             note=f"{median(clock for _, clock in resumed):.0f}/s by the clock; OpenSSL alone: {bare_ratio:.2f} x"))
     return results
