@@ -181,8 +181,8 @@ const struct config_key settings_keys[] = {
      .min = KIB,
      .max = 4 * GIB - 1,
      .zero = "no limit",
-     .help = "Bytes that may wait for a client that reads slowly; past it, it is disconnected with close "
-             "code 1013."},
+     .help = "Bytes that may wait for a client that reads slowly, 32 more counted for each message; past it, "
+             "it is disconnected with close code 1013."},
     {.name = "limits.inflight_bytes",
      .type = CONFIG_SIZE,
      .offset = AT(limits.inflight_bytes),
@@ -208,8 +208,9 @@ const struct config_key settings_keys[] = {
      .min = 100,
      .max = 30 * DAY,
      .zero = "never",
-     .help =
-         "A connection from which nothing is heard for this long is closed; the answer to a ping counts."},
+     .help = "A connection from which nothing is heard for this long is closed; the answer to a ping counts. "
+             "So is "
+             "one that has taken nothing of what waits for it for this long."},
     {.name = "idle.ping_interval",
      .type = CONFIG_DURATION,
      .offset = AT(idle.ping_interval),
