@@ -18,6 +18,8 @@
 #define IP_BIND_ADDRESS_NO_PORT 24
 #endif
 
+enum { SLOW_RECEIVE_BUFFER = 4096 };
+
 /* Heap memory */
 
 struct client_heap *client_need_heap(struct client_context *context, struct client *client)
@@ -103,8 +105,8 @@ static void keep_example(char example[STATS_EXAMPLE_BYTES], const char *text)
 void client_fail(struct client_context *context, struct client *client, enum fail_reason reason,
                  const char *text)
 {
-    counter_add(&context->stats->failed[reason], 1);
-    keep_example(context->stats->fail_example[reason], text);
+    counter_add(&client_stats(context, client)->failed[reason], 1);
+    keep_example(client_stats(context, client)->fail_example[reason], text);
     release(context, client, CLIENT_FAILED);
 }
 
@@ -155,12 +157,11 @@ void client_end(struct client_context *context, struct client *client, enum end_
     if (ours && (reason == END_CLOSE_FRAME || reason == END_EOF || reason == END_RESET))
         reason = END_DONE;
     else
-        keep_example(context->stats->end_example[reason], text);
+        keep_example(client_stats(context, client)->end_example[reason], text);
     if (context->settling)
-        context->outstanding -=
-            client_outstanding(context, client_index(context, client), context->published);
-    counter_add(&context->stats->ended[reason], 1);
-    counter_sub(&context->stats->open, 1);
+        context->outstanding -= client_outstanding(context, client_index(context, client));
+    counter_add(&client_stats(context, client)->ended[reason], 1);
+    counter_sub(&client_stats(context, client)->open, 1);
     release(context, client, CLIENT_ENDED);
 }
 
@@ -186,6 +187,10 @@ static int start_connect(struct client_context *context, struct client *client, 
     if (client->fd < 0)
         return errno;
     (void)setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    if (client->slow) { /* else the kernel would read for it, by the megabyte */
+        static const int small = SLOW_RECEIVE_BUFFER;
+        (void)setsockopt(client->fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    }
     if (options->sources.count > 0) {
         /* The port is chosen at connect(), when the whole four-tuple is known: 28,000 ports per pair of
          * addresses, not per source. */
@@ -245,15 +250,21 @@ void client_context_fini(struct client_context *context)
     *context = (struct client_context){.epoll_fd = -1};
 }
 
-bool client_open(struct client_context *context)
+/* Spreads the slow ones evenly. */
+static bool is_slow(const struct client_context *context, uint32_t index)
 {
-    uint32_t index = slab_alloc(&context->slab);
-    if (index == SLAB_NONE)
-        return false;
-    struct client *client = client_at(context, index);
+    const struct load_options *options = context->options;
+    uint64_t number = (uint64_t)context->first + index;
+    return options->mode == LOAD_SLOW &&
+           number * options->slow_share / SHARE_WHOLE != (number + 1) * options->slow_share / SHARE_WHOLE;
+}
+
+static bool start(struct client_context *context, struct client *client, uint32_t index)
+{
     client->fd = -1;
     client->state = CLIENT_CONNECTING;
-    counter_add(&context->stats->started, 1);
+    client->slow = is_slow(context, index);
+    counter_add(&client_stats(context, client)->started, 1);
     if (!client_need_heap(context, client)) {
         client_fail(context, client, FAIL_MEMORY, NULL);
         return false;
@@ -266,6 +277,42 @@ bool client_open(struct client_context *context)
         return true;
     client_fail_errno(context, client, error);
     return false;
+}
+
+bool client_open(struct client_context *context)
+{
+    uint32_t index = slab_alloc(&context->slab);
+    return index != SLAB_NONE && start(context, client_at(context, index), index);
+}
+
+bool client_reopen(struct client_context *context, uint32_t index)
+{
+    struct client *client = client_at(context, index);
+
+    PG_ASSERT(client_is_down(client) && !client->heap);
+    client->frames = (struct ws_sequence){0};
+    client->awaits_pong = false;
+    client->joining = true;
+    return start(context, client, index);
+}
+
+static bool is_stalled(const struct client_context *context, const struct client *client)
+{
+    return client->slow && context->slow_stalled && client->state == CLIENT_OPEN;
+}
+
+void client_read_some(struct client_context *context, uint32_t index, size_t bytes)
+{
+    struct client *client = client_at(context, index);
+    if (is_stalled(context, client))
+        client_receive(context, client, 0, bytes);
+}
+
+void client_read_on(struct client_context *context, uint32_t index)
+{
+    struct client *client = client_at(context, index);
+    if (client->slow && client->state == CLIENT_OPEN)
+        client_rearm(context, client);
 }
 
 void client_event(struct client_context *context, uint64_t tag, uint32_t events)
@@ -281,10 +328,11 @@ void client_event(struct client_context *context, uint64_t tag, uint32_t events)
         if (client->fd < 0)
             return;
     }
+    uint32_t gone = events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
     if (events & EPOLLOUT)
         client_flush(client);
-    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
-        client_receive(context, client, events);
+    if (gone || (events & EPOLLIN && !is_stalled(context, client)))
+        client_receive(context, client, events, SIZE_MAX);
 }
 
 void client_expire(struct client_context *context, uint64_t now_ns)
@@ -311,7 +359,7 @@ void client_probe(struct client_context *context, uint32_t index)
     if (client->state != CLIENT_OPEN)
         return;
     client->awaits_pong = true;
-    counter_add(&context->stats->probes_sent, 1);
+    counter_add(&client_stats(context, client)->probes_sent, 1);
     if (!client_send_frame(context, client, WS_PING, &now_ns, sizeof(now_ns)))
         client_end(context, client, END_MEMORY, NULL);
 }
@@ -326,17 +374,28 @@ void client_close(struct client_context *context, uint32_t index)
     client->state = CLIENT_CLOSING;
 }
 
-void client_abort(struct client_context *context, uint32_t index)
+/* No TIME_WAIT: ports must be free for the next connection. */
+static void end_by_reset(struct client_context *context, struct client *client, enum end_reason reason)
 {
     static const struct linger reset = {.l_onoff = 1, .l_linger = 0};
-    struct client *client = client_at(context, index);
 
-    if (client->fd >= 0) /* no TIME_WAIT: ports must be free for the next run */
-        (void)setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    if (client->fd < 0)
+        return;
+    (void)setsockopt(client->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
     if (client->state == CLIENT_OPEN || client->state == CLIENT_CLOSING)
-        client_end(context, client, END_UNANSWERED, NULL);
-    else if (client->fd >= 0)
+        client_end(context, client, reason, NULL);
+    else
         client_fail(context, client, FAIL_INTERRUPTED, NULL);
+}
+
+void client_cut(struct client_context *context, uint32_t index)
+{
+    end_by_reset(context, client_at(context, index), END_CUT);
+}
+
+void client_abort(struct client_context *context, uint32_t index)
+{
+    end_by_reset(context, client_at(context, index), END_UNANSWERED);
 }
 
 uint64_t client_expected(const struct client_context *context, uint32_t index, uint64_t published)
@@ -345,9 +404,10 @@ uint64_t client_expected(const struct client_context *context, uint32_t index, u
     return published / topics + (client_topic(context, index) < published % topics ? 1 : 0);
 }
 
-uint64_t client_outstanding(const struct client_context *context, uint32_t index, uint64_t published)
+uint64_t client_outstanding(const struct client_context *context, uint32_t index)
 {
-    uint64_t expected = client_expected(context, index, published);
-    uint64_t distinct = sequence_distinct(&client_at(context, index)->sequence);
-    return expected > distinct ? expected - distinct : 0;
+    uint64_t expected = client_expected(context, index, context->published);
+    uint64_t refused = context->refused ? context->refused[client_topic(context, index)] : 0;
+    uint64_t missing = sequence_outstanding(&client_at(context, index)->sequence, expected);
+    return missing > refused ? missing - refused : 0;
 }

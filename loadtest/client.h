@@ -3,6 +3,9 @@
  *
  *   NEW → CONNECTING → (TLS →) UPGRADE → OPEN → CLOSING → ENDED        FAILED from any state before OPEN
  *
+ * A slot whose connection has ended or failed can take another one (client_reopen): it stands for the same
+ * subscriber, who has missed what was published meanwhile.
+ *
  * Thread: everything here belongs to the worker whose client_context it is.
  * Owner: the context owns slab, scratch buffers and, through the slots, descriptors and heap blocks.
  */
@@ -64,6 +67,8 @@ struct client {
     uint8_t state;
     bool was_open;
     bool awaits_pong;
+    bool slow;
+    bool joining; /* reopened, and no message has come since */
 };
 _Static_assert(sizeof(struct client) <= 48, "the price of an idle ws connection");
 
@@ -79,7 +84,9 @@ struct client_context {
     const struct payload_format *payload; /* NULL: messages are not looked at */
     struct tls_client_context *tls;       /* NULL: ws */
     struct load_stats *stats;
-    uint32_t first; /* number of slot 0 among all workers' connections */
+    struct load_stats *slow_stats; /* of slow connections */
+    const counter *published_now;  /* messages of the run so far */
+    uint32_t first;                /* number of slot 0 among all workers' connections */
 
     int epoll_fd;
     struct slab slab;
@@ -91,11 +98,18 @@ struct client_context {
     uint64_t random;
     uint64_t now_ns; /* of the last receive */
 
-    bool leaving;         /* the run is over: ends are no longer unexpected */
-    bool settling;        /* `outstanding` is kept */
-    uint64_t published;   /* messages of the run, valid while settling */
-    uint64_t outstanding; /* messages that open connections still miss */
+    bool leaving;            /* the run is over: ends are no longer unexpected */
+    bool slow_stalled;       /* slow connections read only by client_read_some() */
+    bool settling;           /* `outstanding` is kept, and the two below are final */
+    uint64_t published;      /* messages of the run that the endpoint has confirmed */
+    const uint32_t *refused; /* of each topic, messages that it has refused; NULL: none */
+    uint64_t outstanding;    /* messages that open connections still miss */
 };
+
+static inline bool client_is_down(const struct client *client)
+{
+    return client->state == CLIENT_ENDED || client->state == CLIENT_FAILED;
+}
 
 /* False with a sentence. */
 bool client_context_init(struct client_context *context, uint32_t capacity, char *error, size_t error_size)
@@ -110,6 +124,8 @@ static inline struct client *client_at(const struct client_context *context, uin
 /* Starts a connection in a fresh slot. False when there is no slot or the attempt failed at once (counted).
  */
 bool client_open(struct client_context *context);
+/* Starts another connection in a slot that is down. False when that failed at once (counted). */
+bool client_reopen(struct client_context *context, uint32_t index);
 /* One epoll event; `tag` is its data.u64. */
 void client_event(struct client_context *context, uint64_t tag, uint32_t events);
 /* Fails connections that have been opening for longer than --connect-timeout. */
@@ -118,9 +134,15 @@ void client_expire(struct client_context *context, uint64_t now_ns);
 void client_probe(struct client_context *context, uint32_t index);
 /* Sends a close frame; the server's answer ends the connection. */
 void client_close(struct client_context *context, uint32_t index);
-/* Ends it without ceremony, whatever its state. */
+/* Ends it by a reset, as when the network or the device is gone. */
+void client_cut(struct client_context *context, uint32_t index);
+/* Ends it without ceremony, whatever its state, because the server took too long. */
 void client_abort(struct client_context *context, uint32_t index);
-/* Messages of the run that went to this slot's topic. */
+/* While slow connections are stalled: receives up to `bytes`, if it is one of them. */
+void client_read_some(struct client_context *context, uint32_t index, size_t bytes);
+/* After slow_stalled has been reset: reads on, if it is a slow one. */
+void client_read_on(struct client_context *context, uint32_t index);
+/* Of the first `published` messages of the run, those that went to this slot's topic. */
 uint64_t client_expected(const struct client_context *context, uint32_t index, uint64_t published);
-/* Those of them that have not arrived. */
-uint64_t client_outstanding(const struct client_context *context, uint32_t index, uint64_t published);
+/* While settling: messages that the slot's connection should have had and that have not arrived. */
+uint64_t client_outstanding(const struct client_context *context, uint32_t index);

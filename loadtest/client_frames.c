@@ -14,10 +14,46 @@ enum {
 
 /* Messages */
 
+static uint64_t outstanding_of(const struct client_context *context, const struct client *client)
+{
+    return context->settling ? client_outstanding(context, client_index(context, client)) : 0;
+}
+
+/* The subscriber is back: what was published while there was no connection cannot have reached it. */
+static void begin_again(struct client_context *context, struct client *client)
+{
+    struct load_stats *stats = client_stats(context, client);
+    struct sequence *sequence = &client->sequence;
+    uint64_t next =
+        client_expected(context, client_index(context, client), counter_read(context->published_now));
+
+    if (next < sequence->next)
+        next = sequence->next;
+    counter_add(&stats->lost, sequence->missing);
+    counter_add(&stats->missed_away, next - sequence->next);
+    sequence_begin(sequence, (uint32_t)next);
+}
+
+/* Its first message since: an earlier one was on its way at the 101; after the 101, servers need a moment
+ * until the subscription is in force. */
+static void join(struct client_context *context, struct client *client, uint32_t number)
+{
+    struct load_stats *stats = client_stats(context, client);
+    uint64_t before = outstanding_of(context, client);
+
+    client->joining = false;
+    if (number < client->sequence.next)
+        counter_sub(&stats->missed_away, client->sequence.next - number);
+    else
+        counter_add(&stats->missed_joining, number - client->sequence.next);
+    sequence_begin(&client->sequence, number);
+    context->outstanding += outstanding_of(context, client) - before;
+}
+
 static void take_message(struct client_context *context, struct client *client, const uint8_t *data,
                          size_t len)
 {
-    struct load_stats *stats = context->stats;
+    struct load_stats *stats = client_stats(context, client);
     struct payload payload;
 
     if (!context->payload) {
@@ -39,7 +75,11 @@ static void take_message(struct client_context *context, struct client *client, 
         counter_add(&stats->misrouted, 1);
         return;
     }
+    if (client->joining)
+        join(context, client, payload.sequence);
+    uint64_t before = outstanding_of(context, client);
     enum sequence_verdict verdict = sequence_accept(&client->sequence, payload.sequence);
+    context->outstanding += outstanding_of(context, client) - before;
     if (verdict == SEQUENCE_DUPLICATE) {
         counter_add(&stats->duplicated, 1);
         return;
@@ -50,8 +90,6 @@ static void take_message(struct client_context *context, struct client *client, 
     counter_set(&stats->last_delivery_ns, context->now_ns);
     uint64_t age_ns = context->now_ns > payload.sent_ns ? context->now_ns - payload.sent_ns : 0;
     histogram_record(&stats->latency, age_ns / 1000);
-    if (context->settling && context->outstanding > 0)
-        context->outstanding--;
 }
 
 static void take_pong(struct client_context *context, struct client *client, const struct ws_frame *frame)
@@ -61,8 +99,8 @@ static void take_pong(struct client_context *context, struct client *client, con
         return;
     memcpy(&sent_ns, frame->payload, sizeof(sent_ns));
     client->awaits_pong = false;
-    counter_add(&context->stats->probes_answered, 1);
-    histogram_record(&context->stats->probe_time,
+    counter_add(&client_stats(context, client)->probes_answered, 1);
+    histogram_record(&client_stats(context, client)->probe_time,
                      (context->now_ns > sent_ns ? context->now_ns - sent_ns : 0) / 1000);
 }
 
@@ -75,7 +113,7 @@ static void take_close(struct client_context *context, struct client *client, co
         uint16_t slot = code >= STATS_CLOSE_FIRST && code < STATS_CLOSE_FIRST + STATS_CLOSE_CODES - 1
                             ? (uint16_t)(code - STATS_CLOSE_FIRST)
                             : STATS_CLOSE_CODES - 1;
-        counter_add(&context->stats->close_codes[slot], 1);
+        counter_add(&client_stats(context, client)->close_codes[slot], 1);
         client_send_close(context, client, code);
     }
     snprintf(text, sizeof(text), "%u %.*s", code,
@@ -116,7 +154,7 @@ static bool take_frame(struct client_context *context, struct client *client, co
     case WS_PING:
         if (client->heap && client->heap->out_bytes > PONG_BACKLOG)
             return true;
-        counter_add(&context->stats->pings, 1);
+        counter_add(&client_stats(context, client)->pings, 1);
         if (client_send_frame(context, client, WS_PONG, frame->payload, (size_t)frame->payload_bytes))
             return true;
         break;
@@ -203,7 +241,7 @@ static size_t take_answer(struct client_context *context, struct client *client,
                           size_t len)
 {
     const struct load_options *options = context->options;
-    struct load_stats *stats = context->stats;
+    struct load_stats *stats = client_stats(context, client);
     struct upgrade_answer answer;
     char text[STATS_EXAMPLE_BYTES];
 
@@ -226,7 +264,13 @@ static size_t take_answer(struct client_context *context, struct client *client,
     uint64_t now_ns = clock_monotonic_ns();
     client->state = CLIENT_OPEN;
     client->was_open = true;
-    histogram_record(&stats->open_time, (now_ns - client->heap->started_ns) / 1000);
+    histogram_record(client->joining ? &stats->return_time : &stats->open_time,
+                     (now_ns - client->heap->started_ns) / 1000);
+    counter_set(&stats->last_open_ns, now_ns);
+    if (client->joining) {
+        counter_add(&stats->returned, 1);
+        begin_again(context, client);
+    }
     client_leave_in_progress(context, client);
     counter_add(&stats->opened, 1);
     counter_add(&stats->open, 1);

@@ -23,6 +23,12 @@ static inline uint32_t client_topic(const struct client_context *context, uint32
     return (uint32_t)(((uint64_t)context->first + index) % context->options->topics);
 }
 
+static inline struct load_stats *client_stats(const struct client_context *context,
+                                              const struct client *client)
+{
+    return client->slow ? context->slow_stats : context->stats;
+}
+
 static inline uint64_t client_random(struct client_context *context)
 {
     uint64_t x = context->random;
@@ -69,4 +75,5 @@ size_t client_take_plain(struct client_context *context, struct client *client, 
 
 /* client_receive.c */
 void client_connected(struct client_context *context, struct client *client);
-void client_receive(struct client_context *context, struct client *client, uint32_t events);
+/* Receives up to `limit` bytes. */
+void client_receive(struct client_context *context, struct client *client, uint32_t events, size_t limit);

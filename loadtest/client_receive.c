@@ -57,7 +57,7 @@ static bool take_handshake(struct client_context *context, struct client *client
     }
     client->suite = (uint16_t)suite;
     if (tls_client_resumed(heap->tls))
-        counter_add(&context->stats->sessions_resumed, 1);
+        counter_add(&client_stats(context, client)->sessions_resumed, 1);
     tls_client_destroy(heap->tls);
     heap->tls = NULL;
     return client_send_request(context, client);
@@ -84,7 +84,7 @@ static bool take_record(struct client_context *context, struct client *client, s
         client->heap->post = post;
     }
     if (tickets > 0)
-        counter_add(&context->stats->session_tickets, tickets);
+        counter_add(&client_stats(context, client)->session_tickets, tickets);
     switch (result.event) {
     case TLS_EVENT_NONE:
     case TLS_EVENT_PEER_UPDATED:
@@ -183,7 +183,7 @@ static bool keep_input(struct client_context *context, struct client *client, co
     return true;
 }
 
-void client_receive(struct client_context *context, struct client *client, uint32_t events)
+void client_receive(struct client_context *context, struct client *client, uint32_t events, size_t limit)
 {
     for (int turn = 0; turn < READ_TURNS; turn++) {
         struct client_heap *heap = client->heap;
@@ -198,7 +198,8 @@ void client_receive(struct client_context *context, struct client *client, uint3
         size_t kept = input.plain_bytes + input.cipher_bytes;
         PG_ASSERT(kept + CLIENT_RECEIVE_BYTES <= CLIENT_SCRATCH_BYTES);
 
-        ssize_t n = recv(client->fd, context->scratch + kept, CLIENT_RECEIVE_BYTES, 0);
+        size_t ask = limit < CLIENT_RECEIVE_BYTES ? limit : CLIENT_RECEIVE_BYTES;
+        ssize_t n = recv(client->fd, context->scratch + kept, ask, 0);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
@@ -208,7 +209,7 @@ void client_receive(struct client_context *context, struct client *client, uint3
             return;
         }
         context->now_ns = clock_monotonic_ns();
-        counter_add(&context->stats->received_bytes, (uint64_t)n);
+        counter_add(&client_stats(context, client)->received_bytes, (uint64_t)n);
         input.cipher_bytes += (size_t)n;
         if (!take_input(context, client, &input))
             return;
@@ -216,7 +217,10 @@ void client_receive(struct client_context *context, struct client *client, uint3
             client_end(context, client, END_MEMORY, NULL);
             return;
         }
-        if (n < CLIENT_RECEIVE_BYTES && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
+        limit -= (size_t)n;
+        if (limit == 0)
+            return;
+        if ((size_t)n < ask && !(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)))
             return; /* drained: the next byte is a new edge */
     }
     client_rearm(context, client);

@@ -11,6 +11,7 @@ enum option_type {
     OPTION_STRING,
     OPTION_UINT,     /* with k and M for thousands and millions */
     OPTION_DURATION, /* 500ms, 30s, 5m, 1h; kept in milliseconds */
+    OPTION_SHARE,    /* 5%, 0.25%; kept in hundredths of a percent */
     OPTION_FLAG,
     OPTION_HEADER, /* may stand there several times */
 };
@@ -27,7 +28,7 @@ struct option_row {
 
 #define AT(field) offsetof(struct load_options, field)
 
-enum { DAY_MS = 24 * 3600 * 1000, RATE_MAX = 100 * 1000 * 1000 };
+enum { DAY_MS = 24 * 3600 * 1000, RATE_MAX = 100 * 1000 * 1000, DEFAULT_PUBLISH_RATE = 10 };
 
 static const struct option_row rows[] = {
     {"target", OPTION_STRING, AT(target_text), NULL, 0, 0, "URL",
@@ -42,7 +43,10 @@ static const struct option_row rows[] = {
     {"connect-timeout", OPTION_DURATION, AT(connect_timeout_ms), "15s", 1, DAY_MS, "TIME",
      "from connect() to the 101 answer"},
     {"hold", OPTION_DURATION, AT(hold_ms), "10s", 0, DAY_MS, "TIME",
-     "how long to stay when all are open; with fanout and no --messages: how long to publish"},
+     "how long to stay when all are open; fanout without --messages and churn: how long to publish; storm: "
+     "how "
+     "long to stay before each cut and after the last; slow: how long all read, then how long the slow do "
+     "not"},
     {"sources", OPTION_STRING, AT(sources_text), NULL, 0, 0, "FIRST-LAST",
      "IPv4 addresses to connect from in turn (a loopback target: 127.0.0.1-127.0.0.40); '' lets the kernel "
      "choose"},
@@ -60,19 +64,32 @@ static const struct option_row rows[] = {
      "further header of the upgrade request; may be repeated"},
     {"send", OPTION_STRING, AT(send_text), NULL, 0, 0, "TEXT",
      "text frame to send when a connection is open"},
+    {"churn", OPTION_SHARE, AT(churn_share), "5%", 1, SHARE_WHOLE, "SHARE",
+     "churn: connections to replace every second"},
+    {"slow", OPTION_SHARE, AT(slow_share), "10%", 1, SHARE_WHOLE - 1, "SHARE",
+     "slow: connections that stop reading"},
+    {"slow-read", OPTION_UINT, AT(slow_read), "0", 0, RATE_MAX, "BYTES",
+     "slow: what each of them still reads per second; 0: nothing"},
+    {"handshakes", OPTION_STRING, AT(handshakes_text), "both", 0, 0, "both|full|resumed",
+     "storm over wss: come back with full handshakes, by a session ticket, or once each way"},
+    {"return-within", OPTION_DURATION, AT(return_within_ms), "60s", 1, DAY_MS, "TIME",
+     "storm: how long to try to get everybody back; a failed attempt is repeated"},
     {"publish", OPTION_STRING, AT(publish), NULL, 0, 0, "ADDRESS",
-     "fanout: Redis-protocol endpoint, 127.0.0.1:6390 or unix:PATH"},
+     "Redis-protocol endpoint to publish to, 127.0.0.1:6390 or unix:PATH; storm can do without"},
+    {"publish-password-file", OPTION_STRING, AT(publish_password_file), NULL, 0, 0, "FILE",
+     "its first line is the password for AUTH; or set PUSHGATE_PUBLISH_PASSWORD"},
     {"idle-hold", OPTION_DURATION, AT(idle_hold_ms), "0", 0, DAY_MS, "TIME",
      "fanout: how long to stay idle when all are open, before the first message"},
     {"one-by-one", OPTION_FLAG, AT(one_by_one), NULL, 0, 0, NULL,
      "fanout: publish a message only when the one before it has arrived everywhere (or nothing has for "
      "--settle), and time that"},
     {"publish-rate", OPTION_UINT, AT(publish_rate), "0", 0, RATE_MAX, "P",
-     "messages per second over all topics; 0: as fast as the endpoint answers"},
+     "messages per second over all topics; 0: as fast as the endpoint answers (fanout) or 10 (storm, churn, "
+     "slow)"},
     {"publish-pipeline", OPTION_UINT, AT(publish_pipeline), "64", 1, 100000, "N",
      "publishes that may wait for their reply"},
     {"messages", OPTION_UINT, AT(messages), "0", 0, 4000000000, "N",
-     "messages to publish, topic by topic in turn; 0: during --hold"},
+     "fanout: messages to publish, topic by topic in turn; 0: during --hold"},
     {"topics", OPTION_UINT, AT(topics), "1", 1, 1000000, "K",
      "topics; connection i subscribes to number i mod K"},
     {"message-bytes", OPTION_UINT, AT(message_bytes), "128", PAYLOAD_BYTES_MIN, PAYLOAD_BYTES_MAX, "BYTES",
@@ -84,6 +101,10 @@ static const struct option_row rows[] = {
      "program"},
     {"json", OPTION_STRING, AT(json_file), NULL, 0, 0, "FILE",
      "write the report as JSON as well ('-': standard output)"},
+    {"report", OPTION_STRING, AT(report_file), NULL, 0, 0, "FILE.html",
+     "write the report as one HTML page with plots as well"},
+    {"gateway-pid", OPTION_UINT, AT(gateway_pid), "0", 0, INT32_MAX, "PID",
+     "measure memory and CPU of this process, too"},
     {"ready-fd", OPTION_UINT, AT(ready_fd), "0", 0, 1000000, "FD",
      "also write the line 'ready' to this descriptor when all connections are open"},
     {"quiet", OPTION_FLAG, AT(quiet), NULL, 0, 0, NULL, "no progress"},
@@ -122,6 +143,29 @@ static bool parse_number(const char *text, const struct unit *units, uint64_t *o
     return false;
 }
 
+/* "5%" or "0.25%", in hundredths of a percent. */
+static bool parse_share(const char *text, uint64_t *out)
+{
+    uint64_t value = 0;
+    int decimals = -1; /* none seen */
+    const char *p = text;
+
+    for (; *p && *p != '%'; p++) {
+        if (*p == '.' && decimals < 0 && p > text) {
+            decimals = 0;
+            continue;
+        }
+        if (*p < '0' || *p > '9' || decimals == 2 || value > SHARE_WHOLE)
+            return false;
+        value = value * 10 + (uint64_t)(*p - '0');
+        decimals += decimals >= 0;
+    }
+    if (p == text || strcmp(p, "%") != 0 || decimals == 0)
+        return false;
+    *out = value * (decimals == 1 ? 10 : decimals == 2 ? 1 : 100);
+    return true;
+}
+
 static bool add_header(char **headers, const char *text)
 {
     size_t old = *headers ? strlen(*headers) : 0, len = strlen(text);
@@ -153,6 +197,14 @@ static bool set_value(struct load_options *options, const struct option_row *row
         if (add_header(field, value))
             return true;
         snprintf(error, error_size, "--header: '%s' is not NAME: VALUE (or too long)", value);
+        return false;
+    case OPTION_SHARE:
+        if (parse_share(value, &number) && number >= row->min && number <= row->max) {
+            *(uint64_t *)field = number;
+            return true;
+        }
+        snprintf(error, error_size, "--%s: '%s' is not a share of the connections (%g%% … %g%%)", row->name,
+                 value, (double)row->min / 100, (double)row->max / 100);
         return false;
     case OPTION_UINT:
     case OPTION_DURATION:
@@ -206,6 +258,60 @@ static bool parse_argument(struct load_options *options, int argc, char **argv, 
     return set_value(options, row, value, error, error_size);
 }
 
+static const struct mode {
+    const char *name, *help;
+    bool publishes; /* cannot do without --publish */
+} modes[LOAD_MODE_COUNT] = {
+    [LOAD_IDLE] = {"idle", "opens connections, holds them, then checks by ping that each one lives", false},
+    [LOAD_FANOUT] = {"fanout",
+                     "publishes to topics; every connection checks every message's place, content and age",
+                     true},
+    [LOAD_STORM] = {"storm", "cuts all connections at once and brings all back, with and without resumption",
+                    false},
+    [LOAD_CHURN] = {"churn", "replaces a share of the connections every second while messages fan out", true},
+    [LOAD_SLOW] = {"slow",
+                   "a share stops reading while messages fan out: what becomes of them, what of the rest",
+                   true},
+};
+
+/* What goes together with a mode and what does not. */
+static bool check_mode(struct load_options *options, char *error, size_t error_size)
+{
+    static const char *const handshakes[] = {"both", "full", "resumed"};
+    enum load_mode mode = options->mode;
+    const char *name = modes[mode].name;
+
+    if (modes[mode].publishes && !options->publish) {
+        snprintf(error, error_size, "%s needs --publish=127.0.0.1:6390 (or unix:PATH)", name);
+        return false;
+    }
+    if (mode > LOAD_FANOUT && options->messages > 0) {
+        snprintf(error, error_size, "--messages is for fanout: %s lasts as long as --hold says", name);
+        return false;
+    }
+    if (modes[mode].publishes && options->messages == 0 && options->hold_ms == 0) {
+        snprintf(error, error_size, "%s needs %s--hold, else nothing is published", name,
+                 mode == LOAD_FANOUT ? "--messages or " : "");
+        return false;
+    }
+    size_t choice = 0;
+    while (choice < 3 && strcmp(options->handshakes_text, handshakes[choice]) != 0)
+        choice++;
+    if (choice == 3) {
+        snprintf(error, error_size, "--handshakes: '%s' is none of both, full, resumed",
+                 options->handshakes_text);
+        return false;
+    }
+    options->handshakes = (enum load_handshakes)choice;
+    if (mode == LOAD_STORM && options->resume) {
+        snprintf(error, error_size, "storm resumes by itself (--handshakes): leave --resume out");
+        return false;
+    }
+    if (mode > LOAD_FANOUT && options->publish_rate == 0)
+        options->publish_rate = DEFAULT_PUBLISH_RATE;
+    return true;
+}
+
 static bool loopback_v4(const struct target *target)
 {
     return target->address.storage.ss_family == AF_INET && target_is_loopback(target);
@@ -228,14 +334,8 @@ static bool check(struct load_options *options, char *error, size_t error_size)
         snprintf(error, error_size, "--sources: IPv4 addresses cannot reach an IPv6 target");
         return false;
     }
-    if (options->mode == LOAD_FANOUT && !options->publish) {
-        snprintf(error, error_size, "fanout needs --publish=127.0.0.1:6390 (or unix:PATH)");
+    if (!check_mode(options, error, error_size))
         return false;
-    }
-    if (options->mode == LOAD_FANOUT && options->messages == 0 && options->hold_ms == 0) {
-        snprintf(error, error_size, "fanout needs --messages or --hold, else nothing is published");
-        return false;
-    }
     if (options->resume && !options->target.tls) {
         snprintf(error, error_size, "--resume needs a wss:// target");
         return false;
@@ -259,6 +359,16 @@ static bool check(struct load_options *options, char *error, size_t error_size)
     return true;
 }
 
+static bool find_mode(const char *name, enum load_mode *out)
+{
+    for (int mode = 0; mode < LOAD_MODE_COUNT; mode++)
+        if (strcmp(name, modes[mode].name) == 0) {
+            *out = (enum load_mode)mode;
+            return true;
+        }
+    return false;
+}
+
 enum options_result load_options_parse(struct load_options *options, int argc, char **argv, char *error,
                                        size_t error_size)
 {
@@ -276,20 +386,18 @@ enum options_result load_options_parse(struct load_options *options, int argc, c
         if (strncmp(argv[i], "--", 2) == 0) {
             if (!parse_argument(options, argc, argv, &i, error, error_size))
                 return OPTIONS_BAD;
-        } else if (!have_mode && strcmp(argv[i], "idle") == 0) {
+        } else if (!have_mode && find_mode(argv[i], &options->mode)) {
             have_mode = true;
-            options->mode = LOAD_IDLE;
-        } else if (!have_mode && strcmp(argv[i], "fanout") == 0) {
-            have_mode = true;
-            options->mode = LOAD_FANOUT;
         } else {
-            snprintf(error, error_size,
-                     "'%s': a mode (idle, fanout) and then options are expected; see --help", argv[i]);
+            snprintf(
+                error, error_size,
+                "'%s': a mode (idle, fanout, storm, churn, slow) and then options are expected; see --help",
+                argv[i]);
             return OPTIONS_BAD;
         }
     }
     if (!have_mode) {
-        snprintf(error, error_size, "a mode is needed: idle or fanout; see --help");
+        snprintf(error, error_size, "a mode is needed: idle, fanout, storm, churn or slow; see --help");
         return OPTIONS_BAD;
     }
     return check(options, error, error_size) ? OPTIONS_RUN : OPTIONS_BAD;
@@ -303,12 +411,12 @@ void load_options_fini(struct load_options *options)
 
 void load_options_help(FILE *out)
 {
-    fputs(
-        "pushgate-load " PUSHGATE_VERSION ": a load test for WebSocket gateways\n\n"
-        "usage: pushgate-load MODE --target=URL [options]\n\n"
-        "  idle     opens connections, holds them, then checks by ping that each one lives\n"
-        "  fanout   publishes to topics; every connection checks every message's place, content and age\n\n",
-        out);
+    fputs("pushgate-load " PUSHGATE_VERSION ": a load test for WebSocket gateways\n\n"
+          "usage: pushgate-load MODE --target=URL [options]\n\n",
+          out);
+    for (int mode = 0; mode < LOAD_MODE_COUNT; mode++)
+        fprintf(out, "  %-8s %s\n", modes[mode].name, modes[mode].help);
+    fputc('\n', out);
     for (size_t i = 0; i < ROW_COUNT; i++) {
         const struct option_row *row = &rows[i];
         fprintf(out, "  --%s%s%s\n        %s", row->name, row->argument ? "=" : "",
@@ -326,5 +434,5 @@ void load_options_help(FILE *out)
 
 const char *load_mode_name(enum load_mode mode)
 {
-    return mode == LOAD_IDLE ? "idle" : "fanout";
+    return modes[mode].name;
 }

@@ -12,7 +12,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum load_mode { LOAD_IDLE, LOAD_FANOUT };
+enum load_mode { LOAD_IDLE, LOAD_FANOUT, LOAD_STORM, LOAD_CHURN, LOAD_SLOW, LOAD_MODE_COUNT };
+
+/* Which handshakes the storms of a wss target do. */
+enum load_handshakes { HANDSHAKES_BOTH, HANDSHAKES_FULL, HANDSHAKES_RESUMED };
+
+enum { SHARE_WHOLE = 10000 }; /* shares of connections are kept in hundredths of a percent */
 
 struct load_options {
     enum load_mode mode;
@@ -35,7 +40,15 @@ struct load_options {
     char *headers; /* whole lines with CRLF */
     const char *send_text;
 
+    uint64_t churn_share; /* of SHARE_WHOLE, per second */
+    uint64_t slow_share;  /* of SHARE_WHOLE */
+    uint64_t slow_read;   /* bytes per second and slow connection; 0: they do not read at all */
+    const char *handshakes_text;
+    enum load_handshakes handshakes;
+    uint64_t return_within_ms;
+
     const char *publish;
+    const char *publish_password_file;
     uint64_t idle_hold_ms;
     uint64_t publish_rate; /* messages per second; 0: as fast as the endpoint answers */
     uint64_t publish_pipeline;
@@ -45,7 +58,9 @@ struct load_options {
     uint64_t settle_ms;
 
     const char *json_file;
-    uint64_t ready_fd; /* 0: none */
+    const char *report_file;
+    uint64_t gateway_pid; /* 0: not measured */
+    uint64_t ready_fd;    /* 0: none */
     uint64_t nap_ms;
     bool quiet;
     bool one_by_one; /* a message is published when the one before is everywhere */

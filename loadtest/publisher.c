@@ -4,6 +4,8 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/net.h"
 
+#include <openssl/crypto.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -41,6 +43,13 @@ static bool fail(struct channel *channel, const char *what, const char *detail)
     return false;
 }
 
+/* As fail(), of a connection that had begun to publish. */
+static bool break_off(struct channel *channel, const char *what, const char *detail)
+{
+    channel->publisher->broke_off = true;
+    return fail(channel, what, detail);
+}
+
 static bool connect_to(struct channel *channel)
 {
     const char *text = channel->publisher->options->publish;
@@ -67,6 +76,40 @@ static bool connect_to(struct channel *channel)
     if (getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
         return fail(channel, text, strerror(error ? error : errno));
     return true;
+}
+
+/* Sends AUTH and waits for its answer, before anything else is under way. */
+static bool authenticate(struct channel *channel)
+{
+    const char *password = channel->publisher->password;
+    char reply[256];
+    size_t have = 0;
+
+    if (!password)
+        return true;
+    int len = snprintf(channel->out, channel->out_cap, "*2\r\n$4\r\nAUTH\r\n$%zu\r\n%s\r\n", strlen(password),
+                       password);
+    if (len < 0 || (size_t)len >= channel->out_cap)
+        return fail(channel, "AUTH", "the password is too long");
+    bool sent = send(channel->fd, channel->out, (size_t)len, MSG_NOSIGNAL) == len;
+    OPENSSL_cleanse(channel->out, (size_t)len);
+    if (!sent)
+        return fail(channel, "AUTH", strerror(errno));
+    uint64_t deadline_ns = clock_monotonic_ns() + CONNECT_TIMEOUT_MS * UINT64_C(1000000);
+    while (!memchr(reply, '\n', have)) {
+        struct pollfd wait = {.fd = channel->fd, .events = POLLIN};
+        if (clock_monotonic_ns() > deadline_ns || have == sizeof(reply) - 1)
+            return fail(channel, "AUTH", "no answer");
+        if (poll(&wait, 1, LOOK_MS) != 1)
+            continue;
+        ssize_t n = recv(channel->fd, reply + have, sizeof(reply) - 1 - have, 0);
+        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+            return fail(channel, "AUTH", n == 0 ? "the endpoint closed the connection" : strerror(errno));
+        have += n > 0 ? (size_t)n : 0;
+    }
+    reply[have] = '\0';
+    reply[strcspn(reply, "\r\n")] = '\0';
+    return reply[0] == '+' || fail(channel, "AUTH was refused", reply + (reply[0] == '-'));
 }
 
 static void queue_message(struct channel *channel, uint64_t now_ns)
@@ -130,7 +173,7 @@ static bool write_out(struct channel *channel)
         if (n < 0 && errno == EAGAIN)
             return true;
         if (n <= 0)
-            return fail(channel, "publishing stopped", strerror(errno));
+            return break_off(channel, "publishing stopped", strerror(errno));
         channel->out_len -= (size_t)n;
         memmove(channel->out, channel->out + n, channel->out_len);
     }
@@ -143,7 +186,7 @@ static bool take_reply(struct channel *channel, const char *line)
     uint64_t window = publisher->options->publish_pipeline;
 
     if (channel->answered == channel->queued)
-        return fail(channel, "publishing stopped: a reply without a command", line);
+        return break_off(channel, "publishing stopped: a reply without a command", line);
     uint64_t sent_ns = channel->sent_ns[channel->answered++ % window];
     histogram_record(&publisher->reply_time, (channel->heard_ns - sent_ns) / 1000);
     counter_add(&publisher->answered, 1);
@@ -152,8 +195,13 @@ static bool take_reply(struct channel *channel, const char *line)
         return true;
     }
     if (line[0] != '-')
-        return fail(channel, "publishing stopped: PUBLISH was answered with", line);
+        return break_off(channel, "publishing stopped: PUBLISH was answered with", line);
     counter_add(&publisher->refused, 1);
+    if (!publisher->refused_of)
+        publisher->refused_of = calloc(publisher->options->topics, sizeof(*publisher->refused_of));
+    if (!publisher->refused_of)
+        return break_off(channel, "publishing stopped", "out of memory");
+    publisher->refused_of[(channel->answered - 1) % publisher->options->topics]++;
     if (publisher->error[0] == '\0')
         (void)fail(channel, "PUBLISH was refused", line + 1);
     return true;
@@ -168,8 +216,8 @@ static bool read_replies(struct channel *channel)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return true;
     if (n <= 0)
-        return fail(channel, "publishing stopped",
-                    n == 0 ? "the endpoint closed the connection" : strerror(errno));
+        return break_off(channel, "publishing stopped",
+                         n == 0 ? "the endpoint closed the connection" : strerror(errno));
     channel->heard_ns = clock_monotonic_ns();
     channel->in_len += (size_t)n;
     while ((newline = memchr(channel->in + used, '\n', channel->in_len - used))) {
@@ -183,15 +231,15 @@ static bool read_replies(struct channel *channel)
     }
     channel->in_len -= used;
     memmove(channel->in, channel->in + used, channel->in_len);
-    return channel->in_len < IN_BYTES || fail(channel, "publishing stopped", "the reply has no end");
+    return channel->in_len < IN_BYTES || break_off(channel, "publishing stopped", "the reply has no end");
 }
 
 /* Stops at the first of: all published, time over, told to stop. */
 static void stop_when_due(struct channel *channel)
 {
     const struct load_options *options = channel->publisher->options;
-    bool over =
-        options->messages == 0 && clock_monotonic_ns() - channel->began_ns >= options->hold_ms * 1000000;
+    bool over = !channel->publisher->endless && options->messages == 0 &&
+                clock_monotonic_ns() - channel->began_ns >= options->hold_ms * 1000000;
     if (over || atomic_load_explicit(&channel->publisher->stop, memory_order_relaxed))
         channel->limit = channel->queued;
 }
@@ -213,7 +261,7 @@ static void exchange(struct channel *channel)
             clock_monotonic_ns() -
                     channel->sent_ns[channel->answered % channel->publisher->options->publish_pipeline] >
                 settle_ns) {
-            (void)fail(channel, "publishing stopped", "no reply");
+            (void)break_off(channel, "publishing stopped", "no reply");
             return;
         }
         if (wait_ns > LOOK_MS * UINT64_C(1000000))
@@ -244,7 +292,7 @@ static void *publisher_main(void *argument)
     }
     if (!channel || !channel->out || !channel->sent_ns)
         snprintf(publisher->error, sizeof(publisher->error), "out of memory");
-    else if (connect_to(channel))
+    else if (connect_to(channel) && authenticate(channel))
         exchange(channel);
     counter_set(&publisher->ended_ns, clock_monotonic_ns());
     if (channel) {
@@ -276,4 +324,10 @@ void publisher_join(struct publisher *publisher)
 bool publisher_done(const struct publisher *publisher)
 {
     return atomic_load_explicit(&publisher->done, memory_order_acquire);
+}
+
+void publisher_fini(struct publisher *publisher)
+{
+    free(publisher->refused_of);
+    publisher->refused_of = NULL;
 }

@@ -16,6 +16,8 @@
 struct publisher {
     const struct load_options *options;
     const struct payload_format *payload;
+    const char *password; /* NULL: no AUTH */
+    bool endless;         /* until publisher_stop() */
 
     pthread_t thread;
     _Atomic bool stop;
@@ -23,12 +25,15 @@ struct publisher {
     _Atomic uint64_t released; /* with --one-by-one: messages that may be published */
     counter published; /* PUBLISH commands written; message i goes to topic i mod K as its number i / K */
     counter answered;
-    counter receivers; /* sum of the integers answered */
-    counter refused;   /* answered with an error */
+    counter receivers;    /* sum of the integers answered */
+    counter refused;      /* answered with an error */
+    uint32_t *refused_of; /* of each topic; NULL while there are none. Read after publisher_join() */
     counter began_ns, ended_ns;
     counter last_sent_ns; /* of the message published last */
     struct histogram reply_time;
     char error[160]; /* "" when the connection held */
+    bool broke_off;  /* it did not hold: messages from number `answered` on may or may not have been published
+                      */
 };
 
 /* False: no thread. */
@@ -37,3 +42,4 @@ void publisher_stop(
     struct publisher *publisher); /* it ends when what it has sent is answered, or after --settle */
 void publisher_join(struct publisher *publisher);
 bool publisher_done(const struct publisher *publisher);
+void publisher_fini(struct publisher *publisher);

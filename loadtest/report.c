@@ -1,11 +1,8 @@
-/* Verdict, text table and JSON of a run. */
+/* Verdict and text table of a run. */
 #include "loadtest/report.h"
-
-#include "loadtest/json.h"
 
 #include <inttypes.h>
 #include <string.h>
-#include <time.h>
 
 enum { NUMBER_CHARS = 32 };
 
@@ -13,23 +10,101 @@ static const double quantiles[] = {0.5, 0.9, 0.99, 0.999};
 static const char *const quantile_names[] = {"p50", "p90", "p99", "p99.9"};
 enum { QUANTILES = sizeof(quantiles) / sizeof(quantiles[0]) };
 
+static bool storms_good(const struct load_result *result)
+{
+    size_t planned = !result->options->target.tls                     ? 1
+                     : result->options->handshakes == HANDSHAKES_BOTH ? 2
+                                                                      : 1;
+    if (!result->interrupted && result->storm_count < planned)
+        return false;
+    for (size_t i = 0; i < result->storm_count; i++)
+        if (result->storms[i].back < result->storms[i].cut && !result->interrupted)
+            return false;
+    return true;
+}
+
+/* Every connection that was wanted opened; where places get further connections, none of those failed, but a
+ * storm may take several attempts. */
+static bool opening_good(const struct load_result *result)
+{
+    const struct load_stats *total = &result->total;
+    uint64_t opened = counter_read(&total->opened) - counter_read(&total->returned);
+    uint64_t failed = load_stats_failed(total) - counter_read(&total->failed[FAIL_INTERRUPTED]);
+
+    if (result->options->mode == LOAD_STORM && result->storm_count > 0)
+        return storms_good(result);
+    if (result->interrupted)
+        return counter_read(&total->opened) >=
+               counter_read(&total->started) - counter_read(&total->failed[FAIL_INTERRUPTED]);
+    return opened >= result->options->connections && failed == 0 &&
+           (result->options->mode != LOAD_STORM || storms_good(result));
+}
+
+static bool messages_good(const struct load_stats *stats)
+{
+    return counter_read(&stats->duplicated) + counter_read(&stats->out_of_order) +
+               counter_read(&stats->corrupt) + counter_read(&stats->misrouted) ==
+           0;
+}
+
 bool load_result_good(const struct load_result *result)
 {
     const struct load_stats *total = &result->total;
-    uint64_t interrupted = counter_read(&total->failed[FAIL_INTERRUPTED]);
-    uint64_t wanted =
-        result->interrupted ? counter_read(&total->started) - interrupted : result->options->connections;
 
-    if (counter_read(&total->opened) < wanted || load_stats_unexpected(total) > 0)
+    if (!opening_good(result) || load_stats_unexpected(total) > 0)
         return false;
     if (counter_read(&total->probes_answered) < counter_read(&total->probes_sent))
         return false;
-    if (counter_read(&total->lost) + counter_read(&total->duplicated) + counter_read(&total->out_of_order) +
-            counter_read(&total->corrupt) + counter_read(&total->misrouted) >
-        0)
+    if (counter_read(&total->lost) > 0 || !messages_good(total) || !messages_good(&result->slow))
         return false;
     return !result->publisher ||
            (result->publisher->error[0] == '\0' && counter_read(&result->publisher->refused) == 0);
+}
+
+static uint64_t not_below_zero(uint64_t value)
+{
+    return value > INT64_MAX ? 0 : value;
+}
+
+uint64_t load_result_missed(const struct load_result *result)
+{
+    return not_below_zero(counter_read(&result->total.missed_away));
+}
+
+uint64_t load_result_missed_joining(const struct load_result *result)
+{
+    return not_below_zero(counter_read(&result->total.missed_joining));
+}
+
+uint64_t load_result_expected(const struct load_result *result)
+{
+    const struct load_stats *total = &result->total;
+    return not_below_zero(counter_read(&total->expected) - counter_read(&total->missed_away) -
+                          counter_read(&total->missed_joining));
+}
+
+uint64_t load_result_unconfirmed(const struct load_result *result)
+{
+    const struct publisher *publisher = result->publisher;
+    return publisher && publisher->broke_off
+               ? counter_read(&publisher->published) - counter_read(&publisher->answered)
+               : 0;
+}
+
+uint64_t load_result_slow_count(const struct load_result *result)
+{
+    const struct load_options *options = result->options;
+    return options->mode == LOAD_SLOW ? options->connections * options->slow_share / SHARE_WHOLE : 0;
+}
+
+double load_storm_rate(const struct load_storm *storm)
+{
+    return storm->back_seconds > 0 ? (double)storm->back / storm->back_seconds : 0;
+}
+
+uint64_t load_storm_missed(const struct load_storm *storm)
+{
+    return not_below_zero(storm->missed_away);
 }
 
 double load_result_bytes_per_connection(const struct load_result *result)
@@ -80,15 +155,15 @@ static const char *duration(uint64_t microseconds, char out[NUMBER_CHARS])
     return out;
 }
 
-static uint64_t max_us(const struct histogram *histogram)
+uint64_t report_max(const struct histogram *histogram)
 {
     return atomic_load_explicit(&histogram->max_us, memory_order_relaxed);
 }
 
-/* A quantile is rounded up to a cell's end: never show more than the maximum. */
-static uint64_t quantile_us(const struct histogram *histogram, double quantile)
+/* A quantile is rounded up to a cell's end. */
+uint64_t report_quantile(const struct histogram *histogram, double quantile)
 {
-    uint64_t value = histogram_quantile(histogram, quantile), max = max_us(histogram);
+    uint64_t value = histogram_quantile(histogram, quantile), max = report_max(histogram);
     return value < max ? value : max;
 }
 
@@ -113,8 +188,23 @@ static void text_times(FILE *out, const char *name, const struct histogram *hist
         return;
     fprintf(out, "  %-22s", name);
     for (size_t i = 0; i < QUANTILES; i++)
-        fprintf(out, " %s %s ", quantile_names[i], duration(quantile_us(histogram, quantiles[i]), number));
-    fprintf(out, " max %s\n", duration(max_us(histogram), number));
+        fprintf(out, " %s %s ", quantile_names[i],
+                duration(report_quantile(histogram, quantiles[i]), number));
+    fprintf(out, " max %s\n", duration(report_max(histogram), number));
+}
+
+static void text_ends(const struct load_stats *total, FILE *out)
+{
+    char name[32];
+
+    for (int i = 0; i < END_REASON_COUNT; i++)
+        text_nonzero(out, end_reason_name((enum end_reason)i), counter_read(&total->ended[i]),
+                     end_reason_text((enum end_reason)i), total->end_example[i]);
+    for (int i = 0; i < STATS_CLOSE_CODES; i++) {
+        snprintf(name, sizeof(name), i < STATS_CLOSE_CODES - 1 ? "code %d" : "other codes",
+                 STATS_CLOSE_FIRST + i);
+        text_nonzero(out, name, counter_read(&total->close_codes[i]), "", "");
+    }
 }
 
 static void text_connections(const struct load_result *result, FILE *out)
@@ -123,10 +213,14 @@ static void text_connections(const struct load_result *result, FILE *out)
     char note[96], name[32];
 
     text_count(out, "connections wanted", result->options->connections, "");
+    uint64_t opened = counter_read(&total->opened) - counter_read(&total->returned);
     snprintf(note, sizeof(note), "in %.2f s, %.0f per second", result->open_seconds,
-             rate_of(counter_read(&total->opened), result->open_seconds));
-    text_count(out, "opened", counter_read(&total->opened), note);
+             rate_of(opened, result->open_seconds));
+    text_count(out, "opened", opened, note);
     text_times(out, "time to open", &total->open_time);
+    if (counter_read(&total->returned) > 0)
+        text_count(out, "opened again", counter_read(&total->returned), "");
+    text_times(out, "time to open again", &total->return_time);
     text_count(out, "failed to open", load_stats_failed(total), "");
     for (int i = 0; i < FAIL_REASON_COUNT; i++)
         text_nonzero(out, fail_reason_name((enum fail_reason)i), counter_read(&total->failed[i]),
@@ -136,14 +230,7 @@ static void text_connections(const struct load_result *result, FILE *out)
         text_nonzero(out, name, counter_read(&total->http_status[i]), "", "");
     }
     text_count(out, "closed unexpectedly", load_stats_unexpected(total), "");
-    for (int i = 0; i < END_REASON_COUNT; i++)
-        text_nonzero(out, end_reason_name((enum end_reason)i), counter_read(&total->ended[i]),
-                     end_reason_text((enum end_reason)i), total->end_example[i]);
-    for (int i = 0; i < STATS_CLOSE_CODES; i++) {
-        snprintf(name, sizeof(name), i < STATS_CLOSE_CODES - 1 ? "code %d" : "other codes",
-                 STATS_CLOSE_FIRST + i);
-        text_nonzero(out, name, counter_read(&total->close_codes[i]), "", "");
-    }
+    text_ends(total, out);
     if (counter_read(&total->probes_sent) > 0) {
         text_count(out, "asked by ping", counter_read(&total->probes_sent), "");
         text_count(out, "answered", counter_read(&total->probes_answered), "");
@@ -165,8 +252,18 @@ static void text_messages(const struct load_result *result, FILE *out)
     text_count(out, "published", counter_read(&publisher->published), note);
     text_times(out, "publish to reply", &publisher->reply_time);
     text_count(out, "refused", counter_read(&publisher->refused), publisher->error);
+    if (publisher->broke_off) {
+        snprintf(note, sizeof(note), "the publisher broke off: may have been published, not counted as lost");
+        text_count(out, "unconfirmed", load_result_unconfirmed(result), note);
+    }
     text_count(out, "receivers reported", counter_read(&publisher->receivers), "");
-    text_count(out, "expected", counter_read(&total->expected), "");
+    text_count(out, "expected", load_result_expected(result), "");
+    if (result->options->mode == LOAD_STORM || result->options->mode == LOAD_CHURN) {
+        text_count(out, "missed while away", load_result_missed(result),
+                   "published while a place had no connection");
+        text_count(out, "missed while joining", load_result_missed_joining(result),
+                   "published after the 101, before the first that came");
+    }
     snprintf(note, sizeof(note), "%.0f per second", load_result_delivery_rate(result));
     text_count(out, "delivered", counter_read(&total->delivered), note);
     text_count(out, "lost", counter_read(&total->lost), "");
@@ -180,6 +277,86 @@ static void text_messages(const struct load_result *result, FILE *out)
     text_times(out, "publish to all frames", &result->spread_time);
 }
 
+static void text_storms(const struct load_result *result, FILE *out)
+{
+    char note[160], missed[NUMBER_CHARS];
+
+    for (size_t i = 0; i < result->storm_count; i++) {
+        const struct load_storm *storm = &result->storms[i];
+        fprintf(out, "  storm, %s handshakes\n", storm->handshakes);
+        snprintf(note, sizeof(note), "cut in %.2f s", storm->cut_seconds);
+        text_count(out, "  cut", storm->cut, note);
+        snprintf(note, sizeof(note), "in %.2f s, %.0f handshakes per second%s", storm->back_seconds,
+                 load_storm_rate(storm), storm->back < storm->cut ? "  NOT ALL" : "");
+        text_count(out, "  back", storm->back, note);
+        if (strcmp(storm->handshakes, "resumed") == 0)
+            text_count(out, "  sessions resumed", storm->resumed, "");
+        text_times(out, "  time to open again", &storm->return_time);
+        if (storm->failed > 0)
+            text_count(out, "  failed attempts", storm->failed, "repeated");
+        if (result->publisher) {
+            snprintf(note, sizeof(note), "%.1f a connection; and %s while joining",
+                     storm->back > 0 ? (double)load_storm_missed(storm) / (double)storm->back : 0,
+                     grouped(not_below_zero(storm->missed_joining), missed));
+            text_count(out, "  missed while away", load_storm_missed(storm), note);
+        }
+    }
+}
+
+static void text_slow(const struct load_result *result, FILE *out)
+{
+    const struct load_stats *slow = &result->slow;
+    char note[96] = "they read nothing for a while";
+
+    if (result->options->slow_read > 0)
+        snprintf(note, sizeof(note), "they read %" PRIu64 " bytes per second for a while",
+                 result->options->slow_read);
+    text_times(out, "others, all reading", &result->latency_before);
+    text_times(out, "others, meanwhile", &result->latency_while);
+    text_count(out, "slow connections", load_result_slow_count(result), note);
+    text_count(out, "  ended by the server", load_stats_unexpected(slow), "");
+    text_ends(slow, out);
+    text_count(out, "  still open", result->slow_open, "when all had been read that was there to read");
+    text_count(out, "  delivered", counter_read(&slow->delivered), "");
+    text_count(out, "  missed", counter_read(&slow->lost), "");
+    text_nonzero(out, "duplicated", counter_read(&slow->duplicated), "", "");
+    text_nonzero(out, "out of order", counter_read(&slow->out_of_order), "", "");
+    text_nonzero(out, "corrupt", counter_read(&slow->corrupt), "", "");
+    text_nonzero(out, "misrouted", counter_read(&slow->misrouted), "", "");
+}
+
+/* What the machine has used for the connections. */
+static void text_machine(const struct load_result *result, FILE *out)
+{
+    const struct load_sample *first = result->samples, *open = &result->all_open;
+    uint64_t opened = open->open;
+    char note[96];
+
+    if (result->sample_count == 0 || opened == 0)
+        return;
+    if (first->kernel.source != KERNEL_NOT_SHOWN && open->kernel.slab_bytes > first->kernel.slab_bytes) {
+        snprintf(note, sizeof(note), "%s; the whole machine's difference",
+                 kernel_source_name(first->kernel.source));
+        text_count(out, "kernel bytes/connection",
+                   (open->kernel.slab_bytes - first->kernel.slab_bytes) / opened, note);
+    }
+    if (result->options->gateway_pid == 0)
+        return;
+    if (open->gateway_bytes == 0) {
+        fprintf(out, "  --gateway-pid=%" PRIu64 ": no such process, or not to be seen\n",
+                result->options->gateway_pid);
+        return;
+    }
+    snprintf(note, sizeof(note), "%.0f MiB private in all", (double)open->gateway_bytes / (1 << 20));
+    text_count(out, "gateway bytes/conn.",
+               open->gateway_bytes > first->gateway_bytes
+                   ? (open->gateway_bytes - first->gateway_bytes) / opened
+                   : 0,
+               note);
+    fprintf(out, "  %-22s %13.2f s\n", "gateway CPU",
+            result->samples[result->sample_count - 1].gateway_cpu - first->gateway_cpu);
+}
+
 void load_report_text(const struct load_result *result, FILE *out)
 {
     char note[96];
@@ -189,6 +366,12 @@ void load_report_text(const struct load_result *result, FILE *out)
     text_connections(result, out);
     if (result->publisher)
         text_messages(result, out);
+    text_storms(result, out);
+    if (result->options->mode == LOAD_SLOW)
+        text_slow(result, out);
+    if (result->note[0] != '\0')
+        fprintf(out, "  %s\n", result->note);
+    text_machine(result, out);
     if (counter_read(&result->total.pings) > 0)
         text_count(out, "server pings answered", counter_read(&result->total.pings), "");
     snprintf(note, sizeof(note), "%.0f MiB in all, %u worker%s", (double)result->rss_open / (1 << 20),
@@ -197,161 +380,4 @@ void load_report_text(const struct load_result *result, FILE *out)
     snprintf(note, sizeof(note), "user %.2f s, system %.2f s", result->cpu_user, result->cpu_system);
     fprintf(out, "  %-22s %13.2f s  %s\n", "own CPU", result->cpu_user + result->cpu_system, note);
     fprintf(out, "  %s\n", load_result_good(result) ? "passed" : "FAILED");
-}
-
-static void json_times(struct json *json, const char *name, const struct histogram *histogram)
-{
-    uint64_t count = histogram_count(histogram);
-
-    json_object_begin(json, name);
-    json_uint(json, "count", count);
-    json_double(json, "mean", count ? (double)histogram_sum_us(histogram) / (double)count : 0);
-    for (size_t i = 0; i < QUANTILES; i++)
-        json_uint(json, quantile_names[i], quantile_us(histogram, quantiles[i]));
-    json_uint(json, "max", max_us(histogram));
-    json_object_end(json);
-}
-
-static void json_options(struct json *json, const struct load_options *options)
-{
-    json_object_begin(json, "options");
-    json_string(json, "target", options->target_text);
-    json_uint(json, "connections", options->connections);
-    json_uint(json, "rate", options->rate);
-    json_uint(json, "in_progress", options->in_progress);
-    json_uint(json, "hold_ms", options->hold_ms);
-    if (options->publish) {
-        json_string(json, "publish", options->publish);
-        json_uint(json, "publish_rate", options->publish_rate);
-        json_uint(json, "publish_pipeline", options->publish_pipeline);
-        json_uint(json, "messages", options->messages);
-        json_uint(json, "topics", options->topics);
-        json_uint(json, "message_bytes", options->message_bytes);
-    }
-    json_object_end(json);
-}
-
-static void json_connections(struct json *json, const struct load_result *result)
-{
-    const struct load_stats *total = &result->total;
-    char name[16];
-
-    json_object_begin(json, "connections");
-    json_uint(json, "wanted", result->options->connections);
-    json_uint(json, "opened", counter_read(&total->opened));
-    json_double(json, "open_seconds", result->open_seconds);
-    json_double(json, "open_per_second", rate_of(counter_read(&total->opened), result->open_seconds));
-    json_times(json, "open_time_us", &total->open_time);
-    json_uint(json, "failed", load_stats_failed(total));
-    json_object_begin(json, "failed_by_reason");
-    for (int i = 0; i < FAIL_REASON_COUNT; i++)
-        if (counter_read(&total->failed[i]) > 0)
-            json_uint(json, fail_reason_name((enum fail_reason)i), counter_read(&total->failed[i]));
-    json_object_end(json);
-    json_object_begin(json, "http_status");
-    for (int i = 0; i < STATS_HTTP_STATUSES; i++) {
-        snprintf(name, sizeof(name), "%d", i);
-        if (counter_read(&total->http_status[i]) > 0)
-            json_uint(json, name, counter_read(&total->http_status[i]));
-    }
-    json_object_end(json);
-    json_uint(json, "closed_unexpectedly", load_stats_unexpected(total));
-    json_object_begin(json, "closed_by_reason");
-    for (int i = 0; i < END_REASON_COUNT; i++)
-        if (counter_read(&total->ended[i]) > 0)
-            json_uint(json, end_reason_name((enum end_reason)i), counter_read(&total->ended[i]));
-    json_object_end(json);
-    json_object_begin(json, "close_codes");
-    for (int i = 0; i < STATS_CLOSE_CODES; i++) {
-        snprintf(name, sizeof(name), i < STATS_CLOSE_CODES - 1 ? "%d" : "other", STATS_CLOSE_FIRST + i);
-        if (counter_read(&total->close_codes[i]) > 0)
-            json_uint(json, name, counter_read(&total->close_codes[i]));
-    }
-    json_object_end(json);
-    json_object_begin(json, "errors");
-    for (int i = 0; i < FAIL_REASON_COUNT; i++)
-        if (total->fail_example[i][0] != '\0')
-            json_string(json, fail_reason_name((enum fail_reason)i), total->fail_example[i]);
-    json_object_end(json);
-    json_uint(json, "probes_sent", counter_read(&total->probes_sent));
-    json_uint(json, "probes_answered", counter_read(&total->probes_answered));
-    json_times(json, "probe_time_us", &total->probe_time);
-    json_uint(json, "server_pings", counter_read(&total->pings));
-    json_uint(json, "session_tickets", counter_read(&total->session_tickets));
-    json_uint(json, "sessions_resumed", counter_read(&total->sessions_resumed));
-    json_uint(json, "unchecked_messages", counter_read(&total->unchecked));
-    json_uint(json, "received_bytes", counter_read(&total->received_bytes));
-    json_object_end(json);
-}
-
-static void json_messages(struct json *json, const struct load_result *result)
-{
-    const struct load_stats *total = &result->total;
-    const struct publisher *publisher = result->publisher;
-
-    json_object_begin(json, "messages");
-    json_uint(json, "published", counter_read(&publisher->published));
-    json_uint(json, "publish_answered", counter_read(&publisher->answered));
-    json_uint(json, "publish_refused", counter_read(&publisher->refused));
-    json_string(json, "publish_error", publisher->error);
-    json_uint(json, "receivers_reported", counter_read(&publisher->receivers));
-    json_times(json, "publish_reply_us", &publisher->reply_time);
-    json_uint(json, "expected", counter_read(&total->expected));
-    json_uint(json, "delivered", counter_read(&total->delivered));
-    json_uint(json, "lost", counter_read(&total->lost));
-    json_uint(json, "duplicated", counter_read(&total->duplicated));
-    json_uint(json, "out_of_order", counter_read(&total->out_of_order));
-    json_uint(json, "corrupt", counter_read(&total->corrupt));
-    json_uint(json, "misrouted", counter_read(&total->misrouted));
-    json_uint(json, "foreign", counter_read(&total->foreign));
-    json_double(json, "delivered_per_second", load_result_delivery_rate(result));
-    json_times(json, "latency_us", &total->latency);
-    json_times(json, "spread_us", &result->spread_time);
-    json_object_end(json);
-}
-
-bool load_report_json(const struct load_result *result, FILE *out)
-{
-    struct json json;
-    char started[32] = "";
-    time_t seconds = (time_t)(result->started_at_ms / 1000);
-    struct tm utc;
-
-    if (gmtime_r(&seconds, &utc))
-        (void)strftime(started, sizeof(started), "%Y-%m-%dT%H:%M:%SZ", &utc);
-    json_init(&json, out);
-    json_object_begin(&json, NULL);
-    json_string(&json, "tool", "pushgate-load");
-    json_string(&json, "version", PUSHGATE_VERSION);
-    json_string(&json, "mode", load_mode_name(result->options->mode));
-    json_string(&json, "started", started);
-    json_bool(&json, "passed", load_result_good(result));
-    json_bool(&json, "interrupted", result->interrupted);
-    json_double(&json, "run_seconds", result->run_seconds);
-    json_options(&json, result->options);
-    json_connections(&json, result);
-    if (result->publisher)
-        json_messages(&json, result);
-    json_object_begin(&json, "self");
-    json_uint(&json, "workers", result->workers);
-    json_uint(&json, "rss_before_bytes", result->rss_before);
-    json_uint(&json, "rss_open_bytes", result->rss_open);
-    json_double(&json, "bytes_per_connection", load_result_bytes_per_connection(result));
-    json_double(&json, "cpu_user_seconds", result->cpu_user);
-    json_double(&json, "cpu_system_seconds", result->cpu_system);
-    json_object_end(&json);
-    json_array_begin(&json, "samples");
-    for (size_t i = 0; i < result->sample_count; i++) {
-        const struct load_sample *sample = &result->samples[i];
-        json_object_begin(&json, NULL);
-        json_double(&json, "seconds", sample->seconds);
-        json_uint(&json, "open", sample->open);
-        json_uint(&json, "failed", sample->failed);
-        json_uint(&json, "ended", sample->ended);
-        json_uint(&json, "delivered", sample->delivered);
-        json_object_end(&json);
-    }
-    json_array_end(&json);
-    json_object_end(&json);
-    return json_finish(&json);
 }

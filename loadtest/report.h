@@ -1,9 +1,10 @@
-/* What a run measured, the verdict, and its forms: text and JSON.
+/* What a run measured, the verdict, and its forms: text, JSON and an HTML page.
  *
  * Thread: the main thread, after all others have ended. Owner: the caller; `samples` is the run's.
  */
 #pragma once
 
+#include "loadtest/measure.h"
 #include "loadtest/options.h"
 #include "loadtest/publisher.h"
 #include "loadtest/stats.h"
@@ -12,15 +13,47 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* The state once a second. */
+enum { REPORT_STORMS_MAX = 2, REPORT_MARKS_MAX = 16 };
+
+/* The state now and then: five times a second at first, later once a second and less. */
 struct load_sample {
+    double seconds; /* since the run began */
+    uint64_t open, opened, failed, ended, published, delivered;
+    uint64_t p50_us, p99_us, max_us; /* of messages since the sample before; 0: there were none */
+    uint64_t own_bytes;              /* private, of this process */
+    uint64_t gateway_bytes;          /* the same of --gateway-pid */
+    struct kernel_use kernel;
+    double own_cpu, gateway_cpu; /* seconds so far */
+};
+
+/* Something that happened at a moment, for the plots. */
+struct load_mark {
     double seconds;
-    uint64_t open, failed, ended, delivered;
+    const char *text;
+};
+
+/* All connections cut and brought back. */
+struct load_storm {
+    const char *handshakes; /* "plain", "full" or "resumed" */
+    uint64_t cut, back;     /* connections */
+    double cut_seconds;     /* until the last one was cut */
+    double back_seconds;    /* from the first cut until the last one was back */
+    uint64_t resumed;       /* sessions */
+    uint64_t failed;        /* attempts */
+    uint64_t missed_away, missed_joining;
+    struct histogram return_time;
 };
 
 struct load_result {
     const struct load_options *options;
-    struct load_stats total;
+    struct load_stats total; /* of all connections, but what only `slow` has */
+    struct load_stats slow;  /* of those that stop reading: messages and ends */
+    uint64_t slow_open;      /* of those, when all had been read that was there to read */
+    struct histogram latency_before,
+        latency_while; /* slow: of the others, before and while the slow ones stall */
+    struct load_storm storms[REPORT_STORMS_MAX];
+    size_t storm_count;
+    double churn_seconds;
     const struct publisher *publisher; /* NULL: nothing was to be published */
     uint64_t started_at_ms;            /* since 1970 */
     double open_seconds;               /* until the last connection was open or had failed */
@@ -30,8 +63,13 @@ struct load_result {
     double cpu_user, cpu_system;   /* seconds, of this process */
     unsigned workers;
     bool interrupted;
+    char note[160]; /* something of the plan that could not be done; "": nothing */
     const struct load_sample *samples;
     size_t sample_count;
+    struct load_sample
+        all_open; /* when the last connection was open or had failed; the first sample is before */
+    struct load_mark marks[REPORT_MARKS_MAX];
+    size_t mark_count;
 };
 
 /* True when all that was tried succeeded: exit status 0. */
@@ -41,5 +79,23 @@ double load_result_bytes_per_connection(const struct load_result *result);
 /* Messages per second, from the first PUBLISH to the last delivery; 0 when nothing was delivered. */
 double load_result_delivery_rate(const struct load_result *result);
 
+/* Messages that nobody can blame the server for: published while a place had no connection. */
+uint64_t load_result_missed(const struct load_result *result);
+/* Those published after the 101 of a connection that returned, before the first that it got. */
+uint64_t load_result_missed_joining(const struct load_result *result);
+/* Messages that should have come, without those two. */
+uint64_t load_result_expected(const struct load_result *result);
+uint64_t load_result_slow_count(const struct load_result *result);
+double load_storm_rate(const struct load_storm *storm);
+uint64_t load_storm_missed(const struct load_storm *storm);
+/* Messages that the publisher wrote but nobody confirmed; not counted as expected. */
+uint64_t load_result_unconfirmed(const struct load_result *result);
+
+/* Figures of a histogram for the report, never beyond its maximum. */
+uint64_t report_quantile(const struct histogram *histogram, double quantile);
+uint64_t report_max(const struct histogram *histogram);
+
 void load_report_text(const struct load_result *result, FILE *out);
+/* One page, nothing outside of it. */
+bool load_report_html(const struct load_result *result, FILE *out) __attribute__((warn_unused_result));
 bool load_report_json(const struct load_result *result, FILE *out) __attribute__((warn_unused_result));

@@ -35,3 +35,11 @@ enum sequence_verdict sequence_accept(struct sequence *sequence, uint32_t number
     sequence->next = number + 1;
     return gap == 0 ? SEQUENCE_IN_ORDER : SEQUENCE_GAP;
 }
+
+void sequence_begin(struct sequence *sequence, uint32_t number)
+{
+    *sequence = (struct sequence){
+        .seen = number < WINDOW ? (UINT64_C(1) << number) - 1 : UINT64_MAX,
+        .next = number,
+    };
+}

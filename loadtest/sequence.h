@@ -31,3 +31,13 @@ static inline uint32_t sequence_distinct(const struct sequence *sequence)
 {
     return sequence->next - sequence->missing;
 }
+
+/* Forgets what was and expects `number` next: everything below counts as settled. */
+void sequence_begin(struct sequence *sequence, uint32_t number);
+
+/* Of the numbers below `end`, how many have not arrived; when numbers from `end` on have arrived, gaps among
+ * those are counted as well. */
+static inline uint64_t sequence_outstanding(const struct sequence *sequence, uint64_t end)
+{
+    return sequence->missing + (sequence->next < end ? end - sequence->next : 0);
+}

@@ -19,6 +19,9 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
     add(&into->started, &from->started);
     add(&into->opened, &from->opened);
     add(&into->open, &from->open);
+    add(&into->returned, &from->returned);
+    add(&into->missed_away, &from->missed_away);
+    add(&into->missed_joining, &from->missed_joining);
     for (int i = 0; i < FAIL_REASON_COUNT; i++)
         add(&into->failed[i], &from->failed[i]);
     for (int i = 0; i < END_REASON_COUNT; i++)
@@ -44,7 +47,10 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
     add(&into->unchecked, &from->unchecked);
     if (counter_read(&from->last_delivery_ns) > counter_read(&into->last_delivery_ns))
         counter_set(&into->last_delivery_ns, counter_read(&from->last_delivery_ns));
+    if (counter_read(&from->last_open_ns) > counter_read(&into->last_open_ns))
+        counter_set(&into->last_open_ns, counter_read(&from->last_open_ns));
     histogram_merge(&into->open_time, &from->open_time);
+    histogram_merge(&into->return_time, &from->return_time);
     histogram_merge(&into->probe_time, &from->probe_time);
     histogram_merge(&into->latency, &from->latency);
     if (!with_examples)
@@ -53,6 +59,28 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
         take_example(into->fail_example[i], from->fail_example[i]);
     for (int i = 0; i < END_REASON_COUNT; i++)
         take_example(into->end_example[i], from->end_example[i]);
+}
+
+static void move(counter *into, counter *from)
+{
+    add(into, from);
+    counter_set(from, 0);
+}
+
+void load_stats_move_opening(struct load_stats *into, struct load_stats *from)
+{
+    move(&into->started, &from->started);
+    move(&into->opened, &from->opened);
+    move(&into->session_tickets, &from->session_tickets);
+    move(&into->sessions_resumed, &from->sessions_resumed);
+    for (int i = 0; i < FAIL_REASON_COUNT; i++) {
+        move(&into->failed[i], &from->failed[i]);
+        take_example(into->fail_example[i], from->fail_example[i]);
+    }
+    for (int i = 0; i < STATS_HTTP_STATUSES; i++)
+        move(&into->http_status[i], &from->http_status[i]);
+    histogram_merge(&into->open_time, &from->open_time);
+    histogram_subtract(&from->open_time, &from->open_time);
 }
 
 uint64_t load_stats_failed(const struct load_stats *stats)

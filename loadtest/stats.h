@@ -18,9 +18,11 @@ enum {
 };
 
 struct load_stats {
-    counter started; /* connection attempts */
-    counter opened;  /* got their 101 */
-    counter open;    /* now */
+    counter started;      /* connection attempts */
+    counter opened;       /* got their 101 */
+    counter open;         /* now */
+    counter returned;     /* opened in a place that had a connection before; counted in `opened`, too */
+    counter last_open_ns; /* monotonic; merged by maximum */
     counter failed[FAIL_REASON_COUNT];
     counter ended[END_REASON_COUNT];
     counter http_status[STATS_HTTP_STATUSES];
@@ -33,7 +35,10 @@ struct load_stats {
     counter received_bytes;
 
     counter expected; /* messages, set when publishing has ended */
-    counter lost;     /* the same */
+    counter lost;     /* the same, and gaps of connections that were replaced */
+    /* Messages that went to a connection's topic while its place had none, and those after its 101 but before
+     * the first that came. Both are modulo 2^64 and may pass below 0 for a while. */
+    counter missed_away, missed_joining;
     counter delivered;
     counter duplicated;
     counter out_of_order;
@@ -43,9 +48,10 @@ struct load_stats {
     counter unchecked;        /* messages of a run that publishes none itself */
     counter last_delivery_ns; /* monotonic; merged by maximum */
 
-    struct histogram open_time;  /* connect() to 101 */
-    struct histogram probe_time; /* ping to pong */
-    struct histogram latency;    /* PUBLISH to frame */
+    struct histogram open_time;   /* connect() to 101 */
+    struct histogram return_time; /* the same of those that returned; they are not in open_time */
+    struct histogram probe_time;  /* ping to pong */
+    struct histogram latency;     /* PUBLISH to frame */
 
     char fail_example[FAIL_REASON_COUNT][STATS_EXAMPLE_BYTES]; /* the first error's text */
     char end_example[END_REASON_COUNT][STATS_EXAMPLE_BYTES];
@@ -54,6 +60,8 @@ struct load_stats {
 /* Adds `from` to `into`; examples are taken where `into` has none. `with_examples` only after the worker has
  * ended. */
 void load_stats_merge(struct load_stats *into, const struct load_stats *from, bool with_examples);
+/* Adds to `into`, and takes from `from`, what happened until connections were open. */
+void load_stats_move_opening(struct load_stats *into, struct load_stats *from);
 uint64_t load_stats_failed(const struct load_stats *stats);
 /* Connections that ended for a reason that this tool did not cause. */
 uint64_t load_stats_unexpected(const struct load_stats *stats);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <time.h>
@@ -15,49 +16,168 @@ enum {
     WALK_SLICE = 128, /* slots per turn, so that answers are read in between */
     OPEN_SLICE = 64,
     IDLE_MS = 50, /* how late a worker may notice a new phase */
+    ALERT_MS = 2, /* the same where it matters */
     STACK_BYTES = 1 << 20,
+    CLOSE_WAIT_MS = 1000, /* for the server's close frame, before a replaced connection is cut */
+    CHURN_LOOK_MS = 10,
+    TRICKLES_PER_SECOND = 10,
 };
 
-static void finish(struct worker *worker, enum load_phase phase)
+static const uint64_t RETRY_MIN_NS = 250 * UINT64_C(1000000), RETRY_MAX_NS = 2000 * UINT64_C(1000000);
+
+static void finish(struct worker *worker)
 {
-    if (atomic_load_explicit(&worker->finished, memory_order_relaxed) < (int)phase)
-        atomic_store_explicit(&worker->finished, (int)phase, memory_order_release);
+    atomic_store_explicit(&worker->finished, worker->order, memory_order_release);
 }
 
-/* How many connections the rate has allowed since the phase began, and in how many ms it allows one more than
- * `started`. */
-static uint64_t allowed(const struct worker *worker, uint64_t now_ns, uint64_t started, int *wait_ms)
+static uint64_t count_open(const struct worker *worker)
+{
+    return counter_read(&worker->stats.open) + counter_read(&worker->slow_stats.open);
+}
+
+static uint64_t count_started(const struct worker *worker)
+{
+    return counter_read(&worker->stats.started) + counter_read(&worker->slow_stats.started);
+}
+
+/* How many of at most `all` the rate has allowed since the phase began, and in how many ms it allows one more
+ * than `done`. */
+static uint64_t allowed(const struct worker *worker, double rate, uint64_t all, uint64_t done, int *wait_ms)
 {
     *wait_ms = IDLE_MS;
-    if (worker->rate <= 0)
-        return worker->connections;
-    double seconds = (double)(now_ns - worker->phase_ns) / 1e9;
-    uint64_t due = (uint64_t)(seconds * worker->rate) + 1;
-    double next_ms = (((double)started + 1) / worker->rate - seconds) * 1e3;
+    if (rate <= 0)
+        return all;
+    double seconds = (double)(clock_monotonic_ns() - worker->phase_ns) / 1e9;
+    uint64_t due = (uint64_t)(seconds * rate) + 1;
+    double next_ms = (((double)done + 1) / rate - seconds) * 1e3;
     if (next_ms < IDLE_MS)
         *wait_ms = next_ms < 1 ? 1 : (int)next_ms;
-    return due < worker->connections ? due : worker->connections;
+    return due < all ? due : all;
 }
 
 static int open_more(struct worker *worker)
 {
     struct client_context *clients = &worker->clients;
-    uint64_t now_ns = clock_monotonic_ns();
-    uint64_t started = counter_read(&worker->stats.started);
+    uint64_t started = count_started(worker);
     int wait_ms;
-    uint64_t due = allowed(worker, now_ns, started, &wait_ms);
+    uint64_t due = allowed(worker, worker->rate, worker->connections, started, &wait_ms);
 
-    client_expire(clients, now_ns);
     for (int i = 0; i < OPEN_SLICE && started < due && clients->in_progress_count < worker->in_progress_max;
          i++) {
         (void)client_open(clients); /* counts its failure itself */
         started++;
     }
     if (started == worker->connections && clients->in_progress_count == 0)
-        finish(worker, PHASE_OPEN);
+        finish(worker);
     if (started < due && clients->in_progress_count < worker->in_progress_max)
         return 0;
     return wait_ms;
+}
+
+/* Passes over all slots and opens those that are down; between two passes it waits, longer each time. */
+static int bring_back(struct worker *worker)
+{
+    struct client_context *clients = &worker->clients;
+    uint32_t slots = clients->slab.fresh;
+    int wait_ms;
+    uint64_t due = allowed(worker, worker->rate, UINT64_MAX, worker->reopened, &wait_ms);
+
+    for (int i = 0; i < OPEN_SLICE && worker->cursor < slots && worker->reopened < due &&
+                    clients->in_progress_count < worker->in_progress_max;) {
+        uint32_t index = worker->cursor++;
+        if (!client_is_down(client_at(clients, index)))
+            continue;
+        (void)client_reopen(clients, index);
+        worker->reopened++;
+        i++;
+    }
+    if (worker->cursor < slots)
+        return worker->reopened < due && clients->in_progress_count < worker->in_progress_max ? 0 : wait_ms;
+    if (clients->in_progress_count > 0)
+        return IDLE_MS;
+    if (count_open(worker) == slots) {
+        finish(worker);
+        return IDLE_MS;
+    }
+    uint64_t now_ns = clock_monotonic_ns();
+    if (worker->pass_ns == 0)
+        worker->pass_ns = now_ns;
+    if (now_ns - worker->pass_ns >= worker->pause_ns) {
+        worker->cursor = 0;
+        worker->pass_ns = 0;
+        worker->pause_ns = worker->pause_ns * 2 < RETRY_MAX_NS ? worker->pause_ns * 2 : RETRY_MAX_NS;
+    }
+    return IDLE_MS;
+}
+
+/* Closes the next slot's connection: every second one by a closing handshake, the others vanish. */
+static void close_to_replace(struct worker *worker, uint32_t now_ms)
+{
+    uint32_t slots = worker->clients.slab.fresh, index = (uint32_t)(worker->closed % slots);
+
+    if ((index + worker->closed / slots) % 2 == 0)
+        client_close(&worker->clients, index);
+    else if (client_at(&worker->clients, index)->state == CLIENT_OPEN)
+        client_cut(&worker->clients, index);
+    worker->closed_ms[index] = now_ms;
+    worker->closed++;
+}
+
+/* Opens the slot that was closed first. False when it must wait for the server's close frame. */
+static bool replace_one(struct worker *worker, uint32_t now_ms)
+{
+    struct client_context *clients = &worker->clients;
+    uint32_t index = (uint32_t)(worker->replaced % clients->slab.fresh);
+    const struct client *client = client_at(clients, index);
+
+    if (client->state == CLIENT_CLOSING) {
+        if (now_ms - worker->closed_ms[index] < CLOSE_WAIT_MS)
+            return false;
+        client_abort(clients, index);
+    }
+    if (client_is_down(client))
+        (void)client_reopen(clients, index);
+    worker->replaced++;
+    return true;
+}
+
+/* Both ends of the row of slots that are being replaced move on; without `close_more` until it is empty. */
+static int churn(struct worker *worker, bool close_more)
+{
+    struct client_context *clients = &worker->clients;
+    uint32_t now_ms = (uint32_t)(clock_monotonic_ns() / 1000000);
+    uint64_t slots = clients->slab.fresh;
+    int wait_ms = IDLE_MS;
+
+    if (close_more) {
+        uint64_t due = allowed(worker, worker->churn_rate, UINT64_MAX, worker->closed, &wait_ms);
+        for (int i = 0; i < WALK_SLICE && worker->closed < due && worker->closed - worker->replaced < slots;
+             i++)
+            close_to_replace(worker, now_ms);
+    }
+    for (int i = 0; i < OPEN_SLICE && worker->replaced < worker->closed &&
+                    clients->in_progress_count < worker->in_progress_max;
+         i++)
+        if (!replace_one(worker, now_ms))
+            break;
+    if (!close_more && worker->replaced == worker->closed && clients->in_progress_count == 0)
+        finish(worker);
+    return wait_ms < CHURN_LOOK_MS ? wait_ms : CHURN_LOOK_MS;
+}
+
+/* Gives the slow connections what --slow-read allows, a tenth of it every tenth of a second. */
+static int trickle(struct worker *worker)
+{
+    uint64_t now_ns = clock_monotonic_ns(), bytes = worker->clients.options->slow_read / TRICKLES_PER_SECOND;
+
+    if (worker->clients.options->slow_read == 0)
+        return IDLE_MS;
+    if (now_ns - worker->pass_ns >= UINT64_C(1000000000) / TRICKLES_PER_SECOND) {
+        worker->pass_ns = now_ns;
+        for (uint32_t i = 0; i < worker->clients.slab.fresh; i++)
+            client_read_some(&worker->clients, i, bytes > 0 ? bytes : 1);
+    }
+    return IDLE_MS / 2;
 }
 
 /* Visits the next slots; false when all have been visited. */
@@ -68,30 +188,47 @@ static bool walk(struct worker *worker, void (*visit)(struct client_context *con
     return worker->cursor < worker->clients.slab.fresh;
 }
 
+static enum load_phase phase_of(const struct worker *worker)
+{
+    return (enum load_phase)(worker->order & ((1 << ORDER_PHASE_BITS) - 1));
+}
+
 /* Does what the phase demands; returns how long epoll may wait. */
 static int work(struct worker *worker)
 {
-    switch ((enum load_phase)worker->phase) {
+    client_expire(&worker->clients, clock_monotonic_ns());
+    switch (phase_of(worker)) {
     case PHASE_OPEN:
         return open_more(worker);
+    case PHASE_RETURN:
+        return bring_back(worker);
+    case PHASE_CHURN:
+        return churn(worker, true);
+    case PHASE_CALM:
+        return churn(worker, false);
+    case PHASE_STALL:
+        return trickle(worker);
     case PHASE_PROBE:
         if (walk(worker, client_probe))
             return 0;
         if (counter_read(&worker->stats.probes_answered) == counter_read(&worker->stats.probes_sent))
-            finish(worker, PHASE_PROBE);
+            finish(worker);
         return IDLE_MS;
     case PHASE_SETTLE:
         if (worker->clients.outstanding == 0)
-            finish(worker, PHASE_SETTLE);
+            finish(worker);
         return IDLE_MS;
     case PHASE_CLOSE:
         if (walk(worker, client_close))
             return 0;
-        if (counter_read(&worker->stats.open) == 0)
-            finish(worker, PHASE_CLOSE);
+        if (count_open(worker) == 0)
+            finish(worker);
         return IDLE_MS;
-    case PHASE_START:
     case PHASE_HOLD:
+        return worker->clients.options->mode == LOAD_STORM ? ALERT_MS : IDLE_MS;
+    case PHASE_CUT:
+        return ALERT_MS;
+    case PHASE_START:
     case PHASE_STOP:
         break;
     }
@@ -105,44 +242,77 @@ static void abort_in_progress(struct worker *worker)
         client_abort(&worker->clients, LIST_ITEM(list->next, struct client_heap, in_progress)->index);
 }
 
+static void cut_all(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->clients.slab.fresh; i++)
+        client_cut(&worker->clients, i);
+    finish(worker);
+}
+
 static void begin_settling(struct worker *worker)
 {
     struct client_context *clients = &worker->clients;
 
     clients->published = atomic_load(&worker->shared->published);
+    clients->refused = worker->shared->refused;
     clients->outstanding = 0;
     for (uint32_t i = 0; i < clients->slab.fresh; i++)
         if (client_at(clients, i)->state == CLIENT_OPEN)
-            clients->outstanding += client_outstanding(clients, i, clients->published);
+            clients->outstanding += client_outstanding(clients, i);
     clients->settling = true;
+    clients->slow_stalled = false;
+    for (uint32_t i = 0; i < clients->slab.fresh; i++)
+        client_read_on(clients, i);
 }
 
-/* What was published since a connection opened and has not arrived is lost, also when the connection has
- * ended meanwhile. */
+/* What was published since a connection opened and has not arrived is lost, also when the server has ended
+ * the connection meanwhile; but where connections come and go, a place without one just misses messages. */
 static void count_lost(struct worker *worker)
 {
     struct client_context *clients = &worker->clients;
-    uint64_t published = atomic_load(&worker->shared->published);
+    bool returns = clients->options->mode == LOAD_STORM || clients->options->mode == LOAD_CHURN;
 
+    clients->published = atomic_load(&worker->shared->published);
+    clients->refused = worker->shared->refused;
     for (uint32_t i = 0; i < clients->slab.fresh; i++) {
-        if (!client_at(clients, i)->was_open)
+        const struct client *client = client_at(clients, i);
+        struct load_stats *stats = client->slow ? &worker->slow_stats : &worker->stats;
+        uint64_t outstanding = client_outstanding(clients, i), away = 0;
+        if (!client->was_open)
             continue;
-        counter_add(&worker->stats.expected, client_expected(clients, i, published));
-        counter_add(&worker->stats.lost, client_outstanding(clients, i, published));
+        if (returns && client->state != CLIENT_OPEN)
+            away = outstanding > client->sequence.missing ? outstanding - client->sequence.missing : 0;
+        counter_add(&stats->expected, client_expected(clients, i, clients->published));
+        counter_add(&stats->missed_away, away);
+        counter_add(&stats->lost, outstanding - away);
     }
 }
 
-static void enter(struct worker *worker, int phase)
+static bool lets_connections_open(enum load_phase phase)
 {
-    worker->phase = phase;
+    return phase == PHASE_OPEN || phase == PHASE_RETURN || phase == PHASE_CHURN || phase == PHASE_CALM;
+}
+
+static void enter(struct worker *worker, load_order order)
+{
+    worker->order = order;
     worker->phase_ns = clock_monotonic_ns();
     worker->cursor = 0;
-    if (phase > PHASE_OPEN)
+    worker->reopened = 0;
+    worker->pass_ns = 0;
+    worker->pause_ns = RETRY_MIN_NS;
+    enum load_phase phase = phase_of(worker);
+    if (!lets_connections_open(phase))
         abort_in_progress(worker);
+    if (phase == PHASE_CUT)
+        cut_all(worker);
+    if (phase == PHASE_STALL)
+        worker->clients.slow_stalled = true;
     if (phase == PHASE_SETTLE)
         begin_settling(worker);
     if (phase == PHASE_CLOSE) {
         worker->clients.settling = false;
+        worker->clients.slow_stalled = false;
         worker->clients.leaving = true;
         if (worker->clients.payload)
             count_lost(worker);
@@ -163,15 +333,15 @@ static void run(struct worker *worker)
     struct epoll_event events[EVENTS];
 
     for (;;) {
-        int phase = atomic_load_explicit(&worker->shared->phase, memory_order_acquire);
-        if (phase != worker->phase)
-            enter(worker, phase);
-        if (phase == PHASE_STOP)
+        load_order order = atomic_load_explicit(&worker->shared->order, memory_order_acquire);
+        if (order != worker->order)
+            enter(worker, order);
+        if (phase_of(worker) == PHASE_STOP)
             break;
         int count = epoll_wait(worker->clients.epoll_fd, events, EVENTS, work(worker));
         for (int i = 0; i < count; i++)
             client_event(&worker->clients, events[i].data.u64, events[i].events);
-        if (phase == PHASE_HOLD && count < EVENTS)
+        if (phase_of(worker) == PHASE_HOLD && count < EVENTS)
             nap(worker->clients.options->nap_ms);
     }
     for (uint32_t i = 0; i < worker->clients.slab.fresh; i++)
@@ -192,9 +362,19 @@ static void *worker_main(void *argument)
         atomic_store(&worker->failed, true);
         return NULL;
     }
-    finish(worker, PHASE_START);
+    if (worker->clients.options->mode == LOAD_CHURN) {
+        worker->closed_ms = calloc(worker->connections, sizeof(*worker->closed_ms));
+        if (!worker->closed_ms) {
+            snprintf(worker->error, sizeof(worker->error), "out of memory");
+            client_context_fini(&worker->clients);
+            atomic_store(&worker->failed, true);
+            return NULL;
+        }
+    }
+    finish(worker);
     run(worker);
     client_context_fini(&worker->clients);
+    free(worker->closed_ms);
     return NULL;
 }
 
@@ -202,8 +382,10 @@ bool worker_start(struct worker *worker)
 {
     pthread_attr_t attributes;
 
-    atomic_store(&worker->finished, -1);
+    worker->order = load_order_of(0, PHASE_START);
+    atomic_store(&worker->finished, load_order_of(0, PHASE_STOP)); /* no order that is ever given */
     worker->clients.stats = &worker->stats;
+    worker->clients.slow_stats = &worker->slow_stats;
     worker->clients.epoll_fd = -1;
     if (pthread_attr_init(&attributes) != 0)
         return false;
@@ -218,7 +400,7 @@ void worker_join(struct worker *worker)
     pthread_join(worker->thread, NULL);
 }
 
-bool worker_finished(const struct worker *worker, enum load_phase phase)
+bool worker_finished(const struct worker *worker, load_order order)
 {
-    return atomic_load_explicit(&worker->finished, memory_order_acquire) >= (int)phase;
+    return atomic_load_explicit(&worker->finished, memory_order_acquire) == order;
 }

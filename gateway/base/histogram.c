@@ -20,8 +20,8 @@ static unsigned cell_of(uint64_t value)
     return cell < HISTOGRAM_CELLS ? cell : HISTOGRAM_CELLS - 1;
 }
 
-/* The greatest value in the cell; the last one holds all that is beyond the range. */
-static uint64_t cell_end(unsigned cell)
+/* The last one holds all that is beyond the range. */
+uint64_t histogram_cell_end(unsigned cell)
 {
     if (cell == HISTOGRAM_CELLS - 1)
         return UINT64_MAX;
@@ -60,7 +60,7 @@ uint64_t histogram_sum_us(const struct histogram *h)
 uint64_t histogram_count_le(const struct histogram *h, uint64_t limit_us)
 {
     uint64_t count = 0;
-    for (unsigned cell = 0; cell < HISTOGRAM_CELLS && cell_end(cell) <= limit_us; cell++)
+    for (unsigned cell = 0; cell < HISTOGRAM_CELLS && histogram_cell_end(cell) <= limit_us; cell++)
         count += counter_read(&h->cells[cell]);
     return count;
 }
@@ -82,7 +82,7 @@ uint64_t histogram_quantile(const struct histogram *h, double quantile)
     for (unsigned cell = 0; cell < HISTOGRAM_CELLS - 1; cell++) {
         seen += counter_read(&h->cells[cell]);
         if (seen >= rank)
-            return cell_end(cell);
+            return histogram_cell_end(cell);
     }
     return counter_read(&h->max_us);
 }
@@ -96,4 +96,17 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
     }
     counter_add(&into->sum_us, counter_read(&from->sum_us));
     raise_max(into, counter_read(&from->max_us));
+}
+
+void histogram_subtract(struct histogram *h, const struct histogram *earlier)
+{
+    uint64_t highest = 0;
+    for (unsigned cell = 0; cell < HISTOGRAM_CELLS; cell++) {
+        counter_sub(&h->cells[cell], counter_read(&earlier->cells[cell]));
+        if (counter_read(&h->cells[cell]) > 0)
+            highest = histogram_cell_end(cell);
+    }
+    counter_sub(&h->sum_us, counter_read(&earlier->sum_us));
+    if (highest < counter_read(&h->max_us))
+        counter_set(&h->max_us, highest);
 }

@@ -26,3 +26,8 @@ uint64_t histogram_count_le(const struct histogram *h, uint64_t limit_us);
  * when empty. */
 uint64_t histogram_quantile(const struct histogram *h, double quantile);
 void histogram_merge(struct histogram *into, const struct histogram *from);
+/* Takes away what `earlier`, a copy of the same histogram, held. The maximum becomes the end of the highest
+ * cell that is left, or stays when that is lower. */
+void histogram_subtract(struct histogram *h, const struct histogram *earlier);
+/* The greatest value that cell i counts; UINT64_MAX for the last one. */
+uint64_t histogram_cell_end(unsigned cell);

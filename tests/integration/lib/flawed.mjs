@@ -47,18 +47,21 @@ async function listen(server) {
   return server.address().port;
 }
 
-/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, accept, refuse; undefined for a correct server. */
-export async function flawed(t, { fault, certificate } = {}) {
+/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, accept, busy, late, refuse, refuse some, hangup; undefined for a correct
+    server. `password`: PUBLISH needs AUTH before. */
+export async function flawed(t, { fault, certificate, password } = {}) {
   const server = certificate
     ? createSecureServer({ key: readFileSync(certificate.key), cert: certificate.pem, minVersion: 'TLSv1.3' })
     : createServer();
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   const topics = new Map(), sockets = new Set();
-  let connections = 0;
+  let connections = 0, refusals = 0, published = 0;
 
   server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
   server.on('upgrade', (request, stream, head) => {
     if (fault === 'status') return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+    if (fault === 'busy' && connections >= 100 && refusals++ < 20) // those who come back must try again
+      return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     if (fault === 'accept') {
       return stream.end('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
         'Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n');
@@ -66,7 +69,8 @@ export async function flawed(t, { fault, certificate } = {}) {
     upgrader.handleUpgrade(request, stream, head, socket => {
       const topic = new URL(request.url, 'ws://host').searchParams.get('topic');
       if (!topics.has(topic)) topics.set(topic, new Set());
-      topics.get(topic).add(socket);
+      if (fault === 'late' && connections >= 100) setTimeout(() => topics.get(topic).add(socket), 300);
+      else topics.get(topic).add(socket);
       socket.on('close', () => topics.get(topic).delete(socket)).on('error', () => {});
       Object.assign(socket, { flawed: connections++ % 10 === 3, count: 0, held: null });
       if (fault === 'ping') socket.ping('hello');
@@ -93,12 +97,20 @@ export async function flawed(t, { fault, certificate } = {}) {
     return topics.get(topic)?.size ?? 0;
   };
   const publishing = net.createServer(stream => {
-    let kept = Buffer.alloc(0);
+    let kept = Buffer.alloc(0), trusted = !password;
     stream.on('error', () => {}).on('data', data => {
       const { whole, rest } = commands(Buffer.concat([kept, data]));
       kept = rest;
-      for (const [, topic, message] of whole)
-        stream.write(fault === 'refuse' ? '-ERR no\r\n' : `:${deliver(topic.toString(), message.toString())}\r\n`);
+      for (const [verb, topic, message] of whole) {
+        if (stream.destroyed) return;
+        if (String(verb) === 'AUTH') {
+          trusted ||= String(topic) === password;
+          stream.write(trusted ? '+OK\r\n' : '-WRONGPASS invalid password\r\n');
+        } else if (!trusted) stream.write('-NOAUTH Authentication required.\r\n');
+        else if (fault === 'refuse' || (fault === 'refuse some' && published++ % 3 === 1)) stream.write('-ERR no\r\n');
+        else if (fault === 'hangup' && published++ === 5) stream.destroy();
+        else stream.write(`:${deliver(topic.toString(), message.toString())}\r\n`);
+      }
     });
   });
 

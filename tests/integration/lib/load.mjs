@@ -6,10 +6,10 @@ import { binary, measurable, preset } from './gateway.mjs';
 const load = join(dirname(binary), 'pushgate-load');
 
 /** Runs the tool; `onReady` is called when all connections are open. Returns exit code, text and the JSON report. */
-export function run(mode, options, { onReady } = {}) {
+export function run(mode, options, { onReady, env } = {}) {
   const all = { settle: measurable ? '1s' : '2s', quiet: true, json: '-', ...options };
   if (preset === 'tsan') all['shared-fds'] = true; // it tracks descriptors by number for the whole process
-  const child = spawn(load, [mode, ...Object.entries(all).map(([key, value]) => (value === true ? `--${key}` : `--${key}=${value}`))]);
+  const child = spawn(load, [mode, ...Object.entries(all).map(([key, value]) => (value === true ? `--${key}` : `--${key}=${value}`))], { env: { ...process.env, ...env } });
   let out = '', text = '', ready = false;
   child.stdout.on('data', data => {
     out += data;

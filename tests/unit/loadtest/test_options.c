@@ -56,7 +56,7 @@ static void bad_lines_get_a_sentence(void **state)
         "",
         "idle",
         "idle fanout --target=ws://127.0.0.1/",
-        "storm --target=ws://127.0.0.1/",
+        "flood --target=ws://127.0.0.1/",
         "idle --target=http://127.0.0.1/",
         "idle --target=ws://127.0.0.1:0/",
         "idle --target=ws://127.0.0.1:65536/",

@@ -1,0 +1,373 @@
+/* The scenarios, as sequences of phases. */
+#include "loadtest/run_internal.h"
+
+#include "gateway/base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <string.h>
+#include <unistd.h>
+
+enum {
+    LINGER_MS = 300,    /* for duplicates after the last message */
+    SUBSCRIBED_MS = 50, /* a server may subscribe a connection a moment after its 101 */
+};
+
+static const uint64_t MS = 1000000; /* in ns */
+
+static uint64_t own_rss(void)
+{
+    FILE *file = fopen("/proc/self/statm", "re");
+    unsigned long pages = 0;
+
+    if (!file)
+        return 0;
+    if (fscanf(file, "%*s %lu", &pages) != 1) // NOLINT(cert-err34-c): the kernel's own number
+        pages = 0;
+    fclose(file);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Phases */
+
+void run_set_phase(struct load_run *run, enum load_phase phase, const char *doing)
+{
+    run->doing = doing;
+    run->phase_ns = clock_monotonic_ns();
+    run->phase_live = run_look(run);
+    run->order = load_order_of(++run->order_number, phase);
+    atomic_store_explicit(&run->shared.order, run->order, memory_order_release);
+}
+
+bool run_all_finished(const struct load_run *run)
+{
+    for (unsigned i = 0; i < run->started_workers; i++)
+        if (!worker_finished(&run->workers[i], run->order))
+            return false;
+    return true;
+}
+
+/* False when the rest of the plan is pointless: a signal, or nobody publishes any more. */
+static bool may_go_on(const struct load_run *run)
+{
+    return run->interrupts == 0 &&
+           !(run->publishing && run->publisher.endless && publisher_done(&run->publisher));
+}
+
+/* Waits until all workers have finished the phase, nothing has moved for --settle, or more than
+ * `interrupts_max` signals have come. */
+static void await_quiet(struct load_run *run, unsigned interrupts_max)
+{
+    uint64_t moved_ns = clock_monotonic_ns();
+    struct live last = run_look(run);
+
+    while (!run_all_finished(run) && run->interrupts <= interrupts_max) {
+        run_tick(run);
+        struct live now = run_look(run);
+        if (memcmp(&now, &last, sizeof(now)) != 0) {
+            last = now;
+            moved_ns = clock_monotonic_ns();
+        }
+        if (clock_monotonic_ns() - moved_ns > run->options->settle_ms * MS)
+            return;
+    }
+}
+
+static void pause_for(struct load_run *run, uint64_t milliseconds)
+{
+    uint64_t began_ns = clock_monotonic_ns();
+    while (may_go_on(run) && clock_monotonic_ns() - began_ns < milliseconds * MS) {
+        run_tick(run);
+        if (run->options->watch)
+            run_watch(run);
+    }
+}
+
+/* Ticks on although nobody publishes any more. */
+static void linger(struct load_run *run)
+{
+    uint64_t began_ns = clock_monotonic_ns();
+    while (clock_monotonic_ns() - began_ns < LINGER_MS * MS)
+        run_tick(run);
+}
+
+static void announce_ready(const struct load_run *run)
+{
+    static const char line[] = "ready\n";
+
+    if (run->terminal)
+        fputc('\n', stderr);
+    fputs(line, stdout);
+    fflush(stdout);
+    if (run->options->ready_fd > 0 && write((int)run->options->ready_fd, line, sizeof(line) - 1) < 0)
+        fprintf(stderr, "pushgate-load: --ready-fd: %s\n", strerror(errno));
+}
+
+static void open_all(struct load_run *run)
+{
+    run->result.rss_before = own_rss();
+    (void)run_sample(run, true);
+    run_set_phase(run, PHASE_OPEN, "opening");
+    while (!run_all_finished(run) && run->interrupts == 0)
+        run_tick(run);
+    run->result.open_seconds = run_seconds_since(run->began_ns);
+    run_set_phase(run, PHASE_HOLD, "holding");
+    (void)malloc_trim(0); /* handshakes are over: what they used is not the price of a connection */
+    run->result.rss_open = own_rss();
+    run->result.all_open = run_sample(run, true);
+    run_mark(run, "all open");
+    if (run->interrupts == 0 && run_look(run).opened > 0)
+        announce_ready(run);
+}
+
+static void probe(struct load_run *run)
+{
+    run_set_phase(run, PHASE_PROBE, "asking");
+    await_quiet(run, 1);
+}
+
+/* Publishing */
+
+static bool start_publishing(struct load_run *run, bool endless)
+{
+    pause_for(run, SUBSCRIBED_MS);
+    run->publisher.options = run->options;
+    run->publisher.payload = &run->payload;
+    run->publisher.password = run->password;
+    run->publisher.endless = endless;
+    if (!publisher_start(&run->publisher)) {
+        snprintf(run->publisher.error, sizeof(run->publisher.error), "no thread");
+        return false;
+    }
+    run_mark(run, "publishing");
+    return run->publishing = true;
+}
+
+/* Waits for the messages that are under way. */
+static void settle(struct load_run *run)
+{
+    publisher_stop(&run->publisher);
+    while (!publisher_done(&run->publisher))
+        run_tick(run);
+    publisher_join(&run->publisher);
+    /* What a publisher had written when its connection broke may have been published or not: nobody can miss
+     * it. */
+    atomic_store(&run->shared.published, counter_read(run->publisher.broke_off ? &run->publisher.answered
+                                                                               : &run->publisher.published));
+    run->shared.refused = run->publisher.refused_of;
+    run_set_phase(run, PHASE_SETTLE, "settling");
+    await_quiet(run, 1);
+    linger(run);
+}
+
+static uint64_t last_delivery_ns(const struct load_run *run)
+{
+    uint64_t last_ns = 0;
+    for (unsigned i = 0; i < run->started_workers; i++) {
+        uint64_t at_ns = counter_read(&run->workers[i].stats.last_delivery_ns);
+        last_ns = at_ns > last_ns ? at_ns : last_ns;
+    }
+    return last_ns;
+}
+
+/* One message at a time: when it is everywhere, or nothing has come for --settle, the next one may go. */
+struct spread {
+    uint64_t released;
+    uint64_t goal; /* deliveries, when it is everywhere */
+    uint64_t seen;
+    uint64_t moved_ns;
+};
+
+/* True when all that was released has been published and is everywhere. */
+static bool spread_record(struct load_run *run, const struct spread *spread, const struct live *live)
+{
+    if (counter_read(&run->publisher.published) < spread->released || live->delivered < spread->goal)
+        return false;
+    if (spread->released > 0) {
+        uint64_t sent_ns = counter_read(&run->publisher.last_sent_ns), last_ns = last_delivery_ns(run);
+        histogram_record(&run->result.spread_time, last_ns > sent_ns ? (last_ns - sent_ns) / 1000 : 0);
+    }
+    return true;
+}
+
+static void spread_step(struct load_run *run, struct spread *spread)
+{
+    struct live live = run_look(run);
+    uint64_t now_ns = clock_monotonic_ns();
+
+    if (live.delivered != spread->seen) {
+        spread->seen = live.delivered;
+        spread->moved_ns = now_ns;
+    }
+    if (!spread_record(run, spread, &live) &&
+        now_ns - spread->moved_ns < run->options->settle_ms * UINT64_C(1000000))
+        return;
+    spread->goal = live.delivered + live.open;
+    spread->moved_ns = now_ns;
+    atomic_store_explicit(&run->publisher.released, ++spread->released, memory_order_release);
+}
+
+/* The modes */
+
+static void idle(struct load_run *run)
+{
+    pause_for(run, run->options->hold_ms);
+    if (run->interrupts <= 1)
+        probe(run);
+}
+
+static void fanout(struct load_run *run)
+{
+    struct spread spread = {0};
+
+    pause_for(run, run->options->idle_hold_ms);
+    if (!may_go_on(run))
+        return;
+    run->doing = "publishing";
+    run->phase_ns = clock_monotonic_ns();
+    if (!start_publishing(run, false))
+        return;
+    while (!publisher_done(&run->publisher)) {
+        if (run->interrupts > 0)
+            publisher_stop(&run->publisher);
+        run_tick(run);
+        if (run->options->one_by_one)
+            spread_step(run, &spread);
+    }
+    settle(run);
+    if (run->options->one_by_one) {
+        struct live live = run_look(run);
+        (void)spread_record(run, &spread, &live); /* of the last message */
+    }
+}
+
+/* What a storm is the difference of. */
+struct storm_view {
+    struct live live;
+    uint64_t missed_away, missed_joining, last_open_ns;
+    struct histogram return_time;
+};
+
+static void view_storm(const struct load_run *run, struct storm_view *view)
+{
+    *view = (struct storm_view){.live = run_look(run)};
+    for (unsigned i = 0; i < run->started_workers; i++) {
+        const struct load_stats *stats = &run->workers[i].stats;
+        uint64_t last_ns = counter_read(&stats->last_open_ns);
+        view->missed_away += counter_read(&stats->missed_away);
+        view->missed_joining += counter_read(&stats->missed_joining);
+        view->last_open_ns = last_ns > view->last_open_ns ? last_ns : view->last_open_ns;
+        histogram_merge(&view->return_time, &stats->return_time);
+    }
+}
+
+static void cut_and_return(struct load_run *run, const char *handshakes)
+{
+    struct load_storm *storm = &run->result.storms[run->result.storm_count++];
+    struct storm_view before, after;
+    uint64_t began_ns = clock_monotonic_ns();
+
+    view_storm(run, &before);
+    storm->handshakes = handshakes;
+    storm->cut = before.live.open;
+    run_mark(run, "cut");
+    run_set_phase(run, PHASE_CUT, "cutting");
+    while (!run_all_finished(run) && run->interrupts <= 1)
+        usleep(1000);
+    storm->cut_seconds = run_seconds_since(began_ns);
+    run_set_phase(run, PHASE_RETURN, "returning");
+    while (!run_all_finished(run) && may_go_on(run) &&
+           clock_monotonic_ns() - run->phase_ns < run->options->return_within_ms * MS)
+        run_tick(run);
+    bool whole = run_all_finished(run);
+    storm->back_seconds = run_seconds_since(began_ns);
+    run_set_phase(run, PHASE_HOLD, "holding");
+    storm->back = run_look(run).open;
+    if (whole)
+        run_mark(run, "all back");
+    pause_for(run, run->options->hold_ms);
+    view_storm(run, &after); /* only now: what was missed shows when the next message comes */
+    if (whole)
+        storm->back_seconds = (double)(after.last_open_ns - began_ns) / 1e9;
+    storm->resumed = after.live.resumed - before.live.resumed;
+    storm->failed = after.live.failed - before.live.failed;
+    storm->missed_away = after.missed_away - before.missed_away;
+    storm->missed_joining = after.missed_joining - before.missed_joining;
+    storm->return_time = after.return_time;
+    histogram_subtract(&storm->return_time, &before.return_time);
+}
+
+/* Only while no worker opens a connection: they all present the session that this fetches. */
+static bool fetch_session(struct load_run *run)
+{
+    return tls_client_context_fetch_session(run->tls, &run->options->target.address,
+                                            run->options->connect_timeout_ms, run->result.note,
+                                            sizeof(run->result.note));
+}
+
+static void storm(struct load_run *run)
+{
+    const struct load_options *options = run->options;
+
+    if (options->publish && !start_publishing(run, true))
+        return;
+    pause_for(run, options->hold_ms);
+    if (!options->target.tls && may_go_on(run))
+        cut_and_return(run, "plain");
+    if (options->target.tls && options->handshakes != HANDSHAKES_RESUMED && may_go_on(run))
+        cut_and_return(run, "full");
+    if (options->target.tls && options->handshakes != HANDSHAKES_FULL && may_go_on(run) && fetch_session(run))
+        cut_and_return(run, "resumed");
+    if (run->publishing)
+        settle(run);
+    if (run->interrupts <= 1)
+        probe(run);
+}
+
+static void churn(struct load_run *run)
+{
+    if (!start_publishing(run, true))
+        return;
+    run_set_phase(run, PHASE_CHURN, "churning");
+    pause_for(run, run->options->hold_ms);
+    run->result.churn_seconds = run_seconds_since(run->phase_ns);
+    run_set_phase(run, PHASE_CALM, "calming");
+    await_quiet(run, 1);
+    pause_for(run, LINGER_MS); /* what opened last gets a message, too */
+    settle(run);
+}
+
+static void slow(struct load_run *run)
+{
+    struct load_result *result = &run->result;
+
+    if (!start_publishing(run, true))
+        return;
+    pause_for(run, run->options->hold_ms);
+    run_latency(run, &result->latency_before);
+    run_mark(run, "slow ones stop");
+    run_set_phase(run, PHASE_STALL, "stalling");
+    pause_for(run, run->options->hold_ms);
+    run_latency(run, &result->latency_while);
+    histogram_subtract(&result->latency_while, &result->latency_before);
+    run_mark(run, "all read again");
+    settle(run);
+    result->slow_open = run_look(run).slow_open;
+}
+
+void run_scenario(struct load_run *run)
+{
+    static void (*const modes[LOAD_MODE_COUNT])(struct load_run * run) = {
+        [LOAD_IDLE] = idle,   [LOAD_FANOUT] = fanout, [LOAD_STORM] = storm,
+        [LOAD_CHURN] = churn, [LOAD_SLOW] = slow,
+    };
+
+    open_all(run);
+    if (run_look(run).opened > 0 && (run->interrupts == 0 || run->options->mode == LOAD_IDLE))
+        modes[run->options->mode](run);
+    run_mark(run, "closing");
+    run_set_phase(run, PHASE_CLOSE, "closing");
+    await_quiet(run, 1);
+    (void)run_sample(run, true);
+}

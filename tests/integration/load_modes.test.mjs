@@ -1,0 +1,202 @@
+// pushgate-load's modes in which connections come and go or stop reading, against a server that misbehaves and the gateway.
+import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { flawed } from './lib/flawed.mjs';
+import { makeCertificate, measurable, own } from './lib/gateway.mjs';
+import { run as runLoad } from './lib/load.mjs';
+import { violations } from './lib/schema.mjs';
+
+const schema = JSON.parse(readFileSync(new URL('./lib/load_report.schema.json', import.meta.url)));
+const connections = 100, flawedOnes = connections / 10;
+
+let folder, certificate;
+before(() => { folder = mkdtempSync(join(tmpdir(), 'pushgate-load-')); certificate = makeCertificate(folder); });
+after(() => rmSync(folder, { recursive: true }));
+
+async function run(mode, options, more) {
+  const result = await runLoad(mode, { connections, hold: '400ms', 'publish-rate': 50, ...options }, more);
+  if (result.report) assert.deepEqual(violations(schema, result.report), []);
+  return result;
+}
+const over = (transport, t, fault) => flawed(t, { fault, certificate: transport === 'wss' ? certificate : undefined });
+const trust = transport => (transport === 'wss' ? { cafile: certificate.certificate } : {});
+const faults = ({ lost, duplicated, out_of_order, corrupt, misrouted, foreign }) => ({ lost, duplicated, out_of_order, corrupt, misrouted, foreign });
+const clean = { lost: 0, duplicated: 0, out_of_order: 0, corrupt: 0, misrouted: 0, foreign: 0 };
+
+for (const transport of ['ws', 'wss']) {
+  describe(`storm and churn over ${transport}`, () => {
+    test('a correct server gets everybody back, and what was missed meanwhile is no loss', async t => {
+      const { target, publish } = await over(transport, t);
+      const { code, report, text } = await run('storm', { target, publish, ...trust(transport), topics: 3, processes: 2 });
+      assert.equal(code, 0, text);
+      assert.deepEqual(report.storms.map(storm => storm.handshakes), transport === 'ws' ? ['plain'] : ['full', 'resumed']);
+      for (const storm of report.storms) {
+        assert.equal(storm.cut, connections);
+        assert.equal(storm.back, connections);
+        assert.ok(storm.back_seconds >= storm.cut_seconds && storm.back_seconds < 30);
+        assert.equal(storm.return_time_us.count, connections);
+        assert.equal(storm.resumed, storm.handshakes === 'resumed' ? connections : 0);
+      }
+      assert.equal(report.connections.opened, connections);
+      assert.equal(report.connections.returned, connections * report.storms.length);
+      assert.equal(report.connections.closed_by_reason.cut, connections * report.storms.length);
+      assert.equal(report.connections.probes_answered, connections);
+      assert.deepEqual(faults(report.messages), clean);
+      assert.ok(report.messages.published > 30);
+      assert.equal(report.messages.delivered, report.messages.expected);
+      assert.equal(report.messages.missed_while_away, report.storms.reduce((sum, storm) => sum + storm.missed_while_away, 0));
+    });
+
+    test('churn replaces the share that it should, and a correct server loses nothing', async t => {
+      const { target, publish } = await over(transport, t);
+      const { code, report, text } = await run('churn', { target, publish, ...trust(transport), topics: 3, hold: '1s', churn: '50%' });
+      assert.equal(code, 0, text);
+      assert.ok(report.connections.returned >= connections * 0.35 && report.connections.returned <= connections * 0.7, `${report.connections.returned}`);
+      assert.ok(report.connections.closed_by_reason.cut > 0 && report.connections.closed_by_reason.done > connections);
+      assert.deepEqual(faults(report.messages), clean);
+      assert.equal(report.messages.delivered, report.messages.expected);
+    });
+
+    for (const mode of ['storm', 'churn']) {
+      const kinds = transport === 'ws' ? { drop: 'lost', duplicate: 'duplicated', reorder: 'out_of_order', corrupt: 'corrupt' } : { drop: 'lost' };
+      for (const [fault, kind] of Object.entries(kinds)) {
+        test(`${mode} finds out a server that does this to messages: ${fault}`, async t => {
+          const { target, publish } = await over(transport, t, fault);
+          const { code, report } = await run(mode, { target, publish, ...trust(transport) });
+          assert.equal(code, 1);
+          assert.ok(report.messages[kind] >= flawedOnes, JSON.stringify(report.messages));
+          assert.ok(report.messages.lost === 0 || kind === 'lost' || kind === 'corrupt');
+        });
+      }
+
+      test(`${mode} finds out a server that closes connections`, async t => {
+        const { target, publish } = await over(transport, t, 'close');
+        const { code, report } = await run(mode, { target, publish, ...trust(transport) });
+        assert.equal(code, 1);
+        assert.ok(report.connections.closed_unexpectedly >= flawedOnes);
+        assert.ok(report.connections.close_codes[1013] >= flawedOnes);
+      });
+    }
+  });
+}
+
+test('those whom a busy server turns away in a storm come again', async t => {
+  const { target } = await over('ws', t, 'busy');
+  const { code, report } = await run('storm', { target });
+  assert.equal(code, 0);
+  assert.equal(report.storms[0].failed_attempts, 20);
+  assert.equal(report.storms[0].back, connections);
+  assert.deepEqual(report.connections.http_status, { 503: 20 });
+});
+
+test('a storm from which not everybody returns in time fails', async t => {
+  const { target } = await over('ws', t, 'busy');
+  const { code, report } = await run('storm', { target, 'return-within': '10ms' });
+  assert.equal(code, 1);
+  assert.ok(report.storms[0].back < connections);
+});
+
+test('messages between the 101 and the subscription are told apart from lost ones', async t => {
+  const { target, publish } = await over('ws', t, 'late');
+  const { code, report } = await run('storm', { target, publish });
+  assert.equal(code, 0);
+  assert.ok(report.storms[0].missed_while_joining > connections * 8, JSON.stringify(report.storms));
+  assert.deepEqual(faults(report.messages), clean);
+});
+
+test('a storm by session tickets needs a server that gives them', async t => {
+  const gateway = await own(t);
+  const only = await run('storm', { target: `wss://127.0.0.1:${gateway.wss}/ws?topic=load`, insecure: true, handshakes: 'resumed' });
+  assert.equal(only.code, 0, only.text);
+  assert.deepEqual(only.report.storms.map(storm => [storm.handshakes, storm.resumed]), [['resumed', connections]]);
+});
+
+describe('publishing', () => {
+  test('a publisher that breaks off is told apart from lost messages', async t => {
+    for (const [mode, more] of [['fanout', { messages: 50, 'publish-rate': 0 }], ['churn', {}]]) {
+      const { target, publish } = await over('ws', t, 'hangup');
+      const { code, report } = await run(mode, { target, publish, ...more });
+      assert.equal(code, 1);
+      assert.equal(report.messages.publisher_broke_off, true);
+      assert.match(report.messages.publish_error, /closed the connection|reset/i);
+      assert.equal(report.messages.unconfirmed, report.messages.published - report.messages.publish_answered);
+      assert.equal(report.messages.lost, 0);
+      assert.equal(report.connections.closed_unexpectedly, 0);
+    }
+  });
+
+  test('a refused message is not a lost one', async t => {
+    const { target, publish } = await over('ws', t, 'refuse some');
+    const { code, report } = await run('fanout', { target, publish, messages: 30, 'publish-rate': 0, topics: 2 });
+    assert.equal(code, 1);
+    assert.equal(report.messages.publish_refused, 10);
+    assert.deepEqual(faults(report.messages), clean);
+  });
+
+  test('a password comes from a file or the environment', async t => {
+    const { target, publish } = await flawed(t, { password: 'open sesame' });
+    const file = join(folder, 'password');
+    writeFileSync(file, 'open sesame\n');
+    const options = { target, publish, messages: 5, 'publish-rate': 0 };
+    assert.equal((await run('fanout', { ...options, 'publish-password-file': file })).code, 0);
+    assert.equal((await run('fanout', options, { env: { PUSHGATE_PUBLISH_PASSWORD: 'open sesame' } })).code, 0);
+    const wrong = await run('fanout', options, { env: { PUSHGATE_PUBLISH_PASSWORD: 'open barley' } });
+    assert.equal(wrong.code, 1);
+    assert.match(wrong.report.messages.publish_error, /AUTH was refused: WRONGPASS/);
+    assert.doesNotMatch(JSON.stringify(wrong.report), /open barley/);
+    assert.match((await run('fanout', options)).report.messages.publish_error, /NOAUTH/);
+    const none = await run('fanout', { ...options, 'publish-password-file': join(folder, 'none') });
+    assert.equal(none.code, 2);
+    assert.match(none.text, /none: No such file/);
+  });
+});
+
+describe('the gateway', () => {
+  const count = measurable ? 2000 : 200;
+  for (const transport of ['ws', 'wss']) {
+    test(`storm and churn over ${transport}: nothing is lost`, async t => {
+      const gateway = await own(t);
+      const target = `${transport}://127.0.0.1:${gateway[transport]}/ws?topic=load`;
+      const options = { target, insecure: transport === 'wss', publish: `127.0.0.1:${gateway.publish}`, topics: 4, connections: count, 'publish-rate': 20 };
+      if (transport === 'ws') delete options.insecure;
+      for (const [mode, more] of [['storm', {}], ['churn', { churn: '20%', hold: '1s' }]]) {
+        const { code, report, text } = await run(mode, { ...options, ...more, settle: '5s' });
+        assert.equal(code, 0, text + JSON.stringify(report));
+        assert.deepEqual(faults(report.messages), clean);
+        for (const storm of report.storms ?? []) assert.equal(storm.back, count);
+      }
+      await gateway.connections(0);
+    });
+  }
+
+  test('closes those who stop reading with 1013, and the others notice nothing', async t => {
+    const gateway = await own(t, { 'limits.outbox_bytes': '64KiB' });
+    const { code, report, text } = await run('slow', {
+      target: `ws://127.0.0.1:${gateway.ws}/ws?topic=load`, publish: `127.0.0.1:${gateway.publish}`, slow: '10%', 'gateway-pid': gateway.pid,
+      'message-bytes': 16000, 'publish-rate': 100, hold: '2s', connections: 20, settle: '5s',
+    });
+    assert.equal(code, 0, text + JSON.stringify(report));
+    assert.equal(report.slow.connections, 2);
+    assert.equal(report.slow.ended_by_server, 2);
+    assert.deepEqual(report.slow.close_codes, { 1013: 2 });
+    assert.equal(report.slow.still_open, 0);
+    assert.ok(report.slow.missed > 0);
+    assert.deepEqual(faults(report.messages), clean);
+    assert.ok(report.slow.others_latency_before_us.count > 0 && report.slow.others_latency_while_us.count > 0);
+    assert.ok(report.memory.gateway_open_bytes > 0);
+  });
+
+  test('keeps those who read slowly', async t => {
+    const gateway = await own(t);
+    const { code, report, text } = await run('slow', {
+      target: `ws://127.0.0.1:${gateway.ws}/ws?topic=load`, publish: `127.0.0.1:${gateway.publish}`, slow: '20%', 'slow-read': '2k',
+    });
+    assert.equal(code, 0, text);
+    assert.equal(report.slow.still_open, connections / 5);
+    assert.equal(report.slow.missed, 0);
+    assert.equal(report.slow.delivered, report.slow.expected);
+  });
+});
