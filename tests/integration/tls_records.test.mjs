@@ -229,12 +229,12 @@ test('a client that asks for keys and reads nothing costs a bounded answer', asy
     await publisher.command('PUBLISH', 'deaf', 'x'.repeat(60000));
     return await gateway().metric('pushgate_outbox_bytes') > 0;
   });
-  const before = await gateway().metric('pushgate_outbox_bytes');
+  const before = await gateway().metric('pushgate_outbox_bytes'), frames = await gateway().metric('pushgate_received_frames_total');
   for (let i = 0; i < 3000; i++) {
     records.keyUpdate(true);
     records.send(DATA, pong);
   }
-  await sleep(300);
+  await until('all were read', async () => await gateway().metric('pushgate_received_frames_total') >= frames + 3000, 10000);
   assert.ok(await gateway().metric('pushgate_outbox_bytes') <= before, 'no answers pile up');
   records.tcp.resume();
   let bytes = 0, answers = 0;

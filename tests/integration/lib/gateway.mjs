@@ -40,12 +40,20 @@ export function makeCertificate(folder, name = 'server') {
   return { key, certificate, pem: readFileSync(certificate) };
 }
 
+const given = new Set();
+/** A port below those that the kernel gives to outgoing connections, so that none of them can take it before the gateway does. */
 async function freePort() {
-  const server = net.createServer();
-  await new Promise((resolve, reject) => server.once('error', reject).listen(0, '127.0.0.1', resolve));
-  const { port } = server.address();
-  await new Promise(resolve => server.close(resolve));
-  return port;
+  const last = Math.max(20000, parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10));
+  for (;;) {
+    const port = 10000 + Math.floor(Math.random() * (last - 10000));
+    if (given.has(port)) continue;
+    given.add(port);
+    const server = net.createServer();
+    const free = await new Promise(resolve => server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true)));
+    if (!free) continue;
+    await new Promise(resolve => server.close(resolve));
+    return port;
+  }
 }
 
 export class Gateway {
