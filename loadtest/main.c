@@ -27,16 +27,17 @@ static void block_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
-static bool write_json(const struct load_options *options, const struct load_result *result)
+static bool write_report(const char *option, const char *path, const struct load_result *result,
+                         bool (*write)(const struct load_result *result, FILE *out))
 {
-    bool standard = strcmp(options->json_file, "-") == 0;
-    FILE *file = standard ? stdout : fopen(options->json_file, "we");
-    bool good = file && load_report_json(result, file);
+    bool standard = strcmp(path, "-") == 0;
+    FILE *file = standard ? stdout : fopen(path, "we");
+    bool good = file && write(result, file);
 
     if (file && !standard && fclose(file) != 0)
         good = false;
     if (!good)
-        fprintf(stderr, "pushgate-load: --json: %s: %s\n", options->json_file, strerror(errno));
+        fprintf(stderr, "pushgate-load: %s: %s: %s\n", option, path, strerror(errno));
     return good;
 }
 
@@ -54,7 +55,10 @@ static int run(const struct load_options *options)
         const struct load_result *result = load_run_result(load);
         load_report_text(result,
                          options->json_file && strcmp(options->json_file, "-") == 0 ? stderr : stdout);
-        bool written = !options->json_file || write_json(options, result);
+        bool written =
+            !options->json_file || write_report("--json", options->json_file, result, load_report_json);
+        if (options->report_file)
+            written = write_report("--report", options->report_file, result, load_report_html) && written;
         status = written && load_result_good(result) ? EXIT_GOOD : EXIT_FAULTS;
     }
     load_run_destroy(load);

@@ -140,13 +140,18 @@ static bool read_password(struct load_run *run, char *error, size_t error_size)
     const char *path = run->options->publish_password_file;
     const char *given = path ? NULL : getenv("PUSHGATE_PUBLISH_PASSWORD");
     FILE *file = path ? fopen(path, "re") : NULL;
+    int open_error = errno;
 
     if (!path && (!given || given[0] == '\0'))
         return true;
     run->password = calloc(1, PASSWORD_MAX + 2);
-    bool read =
-        run->password && (file ? fgets(run->password, PASSWORD_MAX + 2, file) != NULL
-                               : given && strlen(given) <= PASSWORD_MAX && strcpy(run->password, given));
+    bool read = run->password != NULL;
+    if (read && file)
+        read = fgets(run->password, PASSWORD_MAX + 2, file) != NULL;
+    else if (read && given)
+        snprintf(run->password, PASSWORD_MAX + 2, "%s", given);
+    else
+        read = false;
     if (file)
         fclose(file);
     if (read)
@@ -154,7 +159,7 @@ static bool read_password(struct load_run *run, char *error, size_t error_size)
     if (read && run->password[0] != '\0' && strlen(run->password) <= PASSWORD_MAX)
         return true;
     snprintf(error, error_size, "%s: %s", path ? path : "PUSHGATE_PUBLISH_PASSWORD",
-             path && !file ? strerror(errno) : "no password of 1 to 1024 bytes in the first line");
+             path && !file ? strerror(open_error) : "no password of 1 to 1024 bytes in the first line");
     return false;
 }
 

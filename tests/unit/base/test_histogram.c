@@ -117,9 +117,30 @@ static void values_beyond_the_range_land_in_the_last_cell(void **state)
     assert_int_equal(histogram_count_le(&h, UINT64_C(1) << 32), 1);
 }
 
+static void what_came_since_a_copy_is_the_difference(void **state)
+{
+    (void)state;
+    static struct histogram h, copy;
+    for (uint64_t v = 1; v <= 1000; v++)
+        histogram_record(&h, v);
+    histogram_record(&h, 1000000);
+    copy = h;
+    for (uint64_t v = 500; v < 600; v++)
+        histogram_record(&h, v);
+    histogram_subtract(&h, &copy);
+    assert_int_equal(histogram_count(&h), 100);
+    assert_int_equal(histogram_sum_us(&h), 54950);
+    assert_in_range(histogram_quantile(&h, 1), 599, 640);
+    assert_in_range(atomic_load(&h.max_us), 599, 640);
+    histogram_subtract(&h, &h);
+    assert_int_equal(histogram_count(&h), 0);
+    assert_int_equal(atomic_load(&h.max_us), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_came_since_a_copy_is_the_difference),
         cmocka_unit_test(quantiles_are_rounded_up_by_at_most_a_sixteenth),
         cmocka_unit_test(counts_up_to_a_power_of_two_are_exact),
         cmocka_unit_test(sum_count_and_merge_add_up),

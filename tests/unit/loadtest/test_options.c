@@ -49,6 +49,24 @@ static void a_whole_line_is_understood(void **state)
     load_options_fini(&options);
 }
 
+static void shares_are_kept_in_hundredths_of_a_percent(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t share;
+    } cases[] = {{"5%", 500}, {"0.5%", 50}, {"0.25%", 25}, {"100%", 10000}, {"12.3%", 1230}, {"0.01%", 1}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct load_options options;
+        char line[128];
+        snprintf(line, sizeof(line), "churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=%s",
+                 cases[i].text);
+        assert_int_equal(parse(&options, line), OPTIONS_RUN);
+        assert_int_equal(options.churn_share, cases[i].share);
+        assert_int_equal(options.publish_rate, 10);
+    }
+}
+
 static void bad_lines_get_a_sentence(void **state)
 {
     (void)state;
@@ -84,6 +102,17 @@ static void bad_lines_get_a_sentence(void **state)
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --hold=0",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --message-bytes=10",
         "idle --target=ws://127.0.0.1/ --one-by-one",
+        "storm --target=wss://127.0.0.1/ --resume",
+        "storm --target=wss://127.0.0.1/ --handshakes=some",
+        "storm --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --messages=5",
+        "churn --target=ws://127.0.0.1/",
+        "churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=5",
+        "churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=0%",
+        "churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=101%",
+        "churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=.5%",
+        "churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=1.234%",
+        "churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=99999999999999999999%",
+        "slow --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --slow=100%",
         "fanout --target=ws://127.0.0.1/?topic=a --publish=127.0.0.1:1 --topics=2 --one-by-one",
     };
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
@@ -154,8 +183,11 @@ static void sources_are_taken_in_turn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_whole_line_is_understood),      cmocka_unit_test(bad_lines_get_a_sentence),
-        cmocka_unit_test(topics_stand_where_the_url_says), cmocka_unit_test(ports_default_by_scheme),
+        cmocka_unit_test(shares_are_kept_in_hundredths_of_a_percent),
+        cmocka_unit_test(a_whole_line_is_understood),
+        cmocka_unit_test(bad_lines_get_a_sentence),
+        cmocka_unit_test(topics_stand_where_the_url_says),
+        cmocka_unit_test(ports_default_by_scheme),
         cmocka_unit_test(sources_are_taken_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -107,9 +107,31 @@ static void the_highest_number_does_not_overflow(void **state)
     assert_int_equal(sequence_distinct(&sequence), 2);
 }
 
+static void a_new_beginning_settles_all_below(void **state)
+{
+    (void)state;
+    static const uint32_t starts[] = {0, 1, 63, 64, 65, 1000};
+    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
+        struct sequence sequence = {.seen = 5, .next = 3, .missing = 1};
+        uint32_t start = starts[i];
+        sequence_begin(&sequence, start);
+        assert_int_equal(sequence_outstanding(&sequence, start), 0);
+        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 7), 7);
+        if (start > 0)
+            assert_int_equal(sequence_accept(&sequence, start - 1), SEQUENCE_DUPLICATE);
+        assert_int_equal(sequence_accept(&sequence, start), SEQUENCE_IN_ORDER);
+        assert_int_equal(sequence_accept(&sequence, start + 3), SEQUENCE_GAP);
+        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 4), 2);
+        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 10), 8);
+        assert_int_equal(sequence_accept(&sequence, start + 1), SEQUENCE_LATE);
+        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 4), 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_new_beginning_settles_all_below),
         cmocka_unit_test(numbers_in_order_leave_nothing_missing),
         cmocka_unit_test(a_repeated_number_is_a_duplicate),
         cmocka_unit_test(a_swap_is_one_gap_and_one_late_arrival),
