@@ -59,6 +59,7 @@ export async function flawed(t, { fault, certificate, password } = {}) {
 
   server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
   server.on('upgrade', (request, stream, head) => {
+    stream.on('error', () => {}); // a client that gives up resets it
     if (fault === 'status') return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     if (fault === 'busy' && connections >= 100 && refusals++ < 20) // those who come back must try again
       return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
