@@ -217,6 +217,17 @@ static int wait_events(struct publisher *publisher, struct epoll_event *events, 
     return epoll_wait(publisher->epoll_fd, events, EVENTS_MAX, wait_ms);
 }
 
+/* Messages that came by POST or from the demo page count like those of the publish socket. */
+static void count_served(struct publisher *publisher)
+{
+    struct broker_served served = broker_take_served(publisher->broker);
+    if (!served.publishes)
+        return;
+    counter_add(&publisher->stats.publishes, served.publishes);
+    counter_add(&publisher->stats.publish_bytes, served.bytes);
+    counter_add(&publisher->stats.publish_reached, served.reached);
+}
+
 static void *publisher_main(void *context)
 {
     struct publisher *publisher = context;
@@ -239,6 +250,7 @@ static void *publisher_main(void *context)
         free_dead(publisher);
         if (publisher->listen_again_ms != 0 && publisher->now_ms >= publisher->listen_again_ms)
             resume_listeners(publisher);
+        count_served(publisher);
         counter_set(&publisher->stats.topics, broker_topic_count(publisher->broker));
     }
     broker_drain_mail(publisher->broker);

@@ -29,6 +29,7 @@ struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
     uint64_t message_bytes;
     uint64_t inflight_limit;
     struct log_limit no_memory;
+    struct broker_served served;
 };
 
 struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes,
@@ -152,6 +153,11 @@ void broker_drain_mail(struct broker *broker)
         struct broker_request *request = (struct broker_request *)node;
         request->queued = broker_publish(broker, request->data, request->topic_bytes,
                                          request->data + request->topic_bytes, request->payload_bytes);
+        if (request->queued >= 0) {
+            broker->served.publishes++;
+            broker->served.bytes += request->payload_bytes;
+            broker->served.reached += (uint64_t)request->queued;
+        }
         node->next = NULL;
         *last = node;
         last = &node->next;
@@ -176,6 +182,13 @@ static void hold(struct broker *broker, uint16_t reactor, struct mailbox_node *n
         broker->held[broker->held_count++] = reactor;
     }
     target->newest = node;
+}
+
+struct broker_served broker_take_served(struct broker *broker)
+{
+    struct broker_served served = broker->served;
+    broker->served = (struct broker_served){0};
+    return served;
 }
 
 int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,

@@ -68,6 +68,12 @@ void broker_drain_mail(struct broker *broker);
 int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,
                        size_t payload_bytes);
 void broker_flush(struct broker *broker);
+
+/* What was published by request items since the last call: the publish socket counts its own. */
+struct broker_served {
+    uint64_t publishes, bytes, reached;
+};
+struct broker_served broker_take_served(struct broker *broker);
 /* More than inflight_bytes published and not yet handed to the kernel: stop reading publishers. */
 bool broker_congested(const struct broker *broker);
 /* Bytes of messages that still exist: published, not yet handed to the kernel. Any thread. */

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { binary, own, shared } from './lib/gateway.mjs';
+import { binary, own, shared, until } from './lib/gateway.mjs';
 import { close, CLOSE, frame, open, TEXT } from './lib/wire.mjs';
 
 /** Runs a command to its end with `input`: { code, out }. */
@@ -69,10 +69,12 @@ describe('admin listener', () => {
   test('POST /publish publishes and says to how many', async () => {
     const wire = await open(gateway(), 'wss', '/ws?topic=posted%20here');
     await gateway().subscribed('posted here');
+    const before = await gateway().metric('pushgate_publishes_total');
     const response = await gateway().get('/publish?topic=posted%20here', { method: 'POST', body: 'from http' });
     assert.equal(response.status, 200);
     assert.deepEqual(await response.json(), { queued: 1 });
     assert.equal((await wire.frame()).text, 'from http');
+    await until('it is counted', async () => (await gateway().metric('pushgate_publishes_total')) === before + 1);
     assert.equal((await gateway().get('/publish', { method: 'POST', body: 'x' })).status, 400);
     assert.equal((await gateway().get('/publish?topic=a', { method: 'POST', body: Buffer.alloc(65537) })).status, 413);
     wire.destroy();
