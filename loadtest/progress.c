@@ -24,7 +24,7 @@ enum {
     LINE_MS = 5000,
     LIVE_LINE_MS = 200,
     LINE_CHARS = 256,
-    BAR_CHARS = 20,
+    BAR_CHARS = 10,
 };
 
 static const uint64_t MS = 1000000; /* in ns */
@@ -208,19 +208,22 @@ static void print_line(const struct load_run *run)
             strcat(bar, (double)i < share * BAR_CHARS ? "█" : "░"); // NOLINT(clang-analyzer-security*)
         ADD("%s ", bar);
     }
-    ADD("%6.1f s  %-10s open %" PRIu64 " of %" PRIu64, run_seconds_since(run->began_ns), run->doing,
+    ADD("%6.1f s  %-10s %" PRIu64 " of %" PRIu64 " open", run_seconds_since(run->began_ns), run->doing,
         live.open, run->options->connections);
     if (live.opened > run->phase_live.opened && in_phase > 0)
         ADD("  %.0f/s", (double)(live.opened - run->phase_live.opened) / in_phase);
     if (share > 0 && share < 1)
         ADD("  eta %.0f s", in_phase * (1 - share) / share);
-    ADD("  failed %" PRIu64 "  ended %" PRIu64, live.failed, live.ended);
-    if (run->publishing)
-        ADD("  published %" PRIu64 "  delivered %" PRIu64, counter_read(&run->publisher.published),
-            live.delivered);
     if (run->publishing && run->sample_count > 0 && run->samples[run->sample_count - 1].max_us > 0)
         ADD("  p50 %s  p99 %s", short_time(run->samples[run->sample_count - 1].p50_us, p50),
             short_time(run->samples[run->sample_count - 1].p99_us, p99));
+    if (live.failed > 0)
+        ADD("  failed %" PRIu64, live.failed);
+    if (run->publishing)
+        ADD("  published %" PRIu64 "  delivered %" PRIu64, counter_read(&run->publisher.published),
+            live.delivered);
+    if (live.ended > 0)
+        ADD("  ended %" PRIu64, live.ended);
 #undef ADD
     if (!run->terminal) {
         fprintf(stderr, "%s\n", line);

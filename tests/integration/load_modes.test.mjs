@@ -193,9 +193,10 @@ describe('the gateway', () => {
     const gateway = await own(t);
     const { code, report, text } = await run('slow', {
       target: `ws://127.0.0.1:${gateway.ws}/ws?topic=load`, publish: `127.0.0.1:${gateway.publish}`, slow: '20%', 'slow-read': '2k',
+      connections: count, 'publish-rate': 10, hold: '1s', settle: '5s',
     });
     assert.equal(code, 0, text);
-    assert.equal(report.slow.still_open, connections / 5);
+    assert.equal(report.slow.still_open, count / 5);
     assert.equal(report.slow.missed, 0);
     assert.equal(report.slow.delivered, report.slow.expected);
   });
