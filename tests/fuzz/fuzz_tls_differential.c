@@ -377,6 +377,9 @@ static void act(struct twins *twins, struct script *script, enum step step)
     case STEP_TYPED: {
         uint8_t type = take(script);
         len = take_bytes(script, inner, take(script) % 64);
+        /* Zeros at the end are padding: the type is what stands before them. */
+        for (padding = 0; type == 0 && len > 0; padding++)
+            type = inner[--len];
         /* Handshake messages that a server of ours never hears have no common answer. */
         if (type == TLS_CONTENT_HANDSHAKE || type == TLS_CONTENT_ALERT)
             script->any_alert = true;
@@ -387,7 +390,8 @@ static void act(struct twins *twins, struct script *script, enum step step)
         if (type == TLS_CONTENT_ALERT && len == 2 && inner[0] == 1 && inner[1] > 1 && inner[1] != 90)
             inner[0] = 2; /* OpenSSL takes a warning's level seriously */
         inner[len++] = type;
-        send_inner(twins, script, inner, len);
+        memset(inner + len, 0, padding);
+        send_inner(twins, script, inner, len + padding);
         break;
     }
     case STEP_KEY_UPDATE:
