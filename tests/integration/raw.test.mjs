@@ -37,6 +37,16 @@ for (const transport of ['ws', 'wss']) {
       await gateway().connections(0);
     });
 
+    test('whoever has seen the 101 is counted and reached by what is published from then on', async () => {
+      const publisher = await gateway().publisher();
+      for (let i = 0; i < 100; i++) { // nobody waits for anything but the 101
+        const { socket, count } = await client(gateway(), transport, `/ws?topic=now-${i}&topic=always`);
+        assert.equal(await publisher.command('PUBLISH', `now-${i}`, String(i)), 1);
+        assert.equal((await count(1))[0].data.toString(), String(i));
+        socket.terminate();
+      }
+    });
+
     test('the redis package publishes, over RESP2 and RESP3', async () => {
       const { socket, count } = await client(gateway(), transport, '/ws?topic=sdk');
       await gateway().subscribed('sdk');
