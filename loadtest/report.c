@@ -1,5 +1,6 @@
 /* Verdict and text table of a run. */
 #include "loadtest/report.h"
+#include "gateway/base/grouped.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -127,20 +128,6 @@ double load_result_delivery_rate(const struct load_result *result)
 static double rate_of(uint64_t count, double seconds)
 {
     return seconds > 0 ? (double)count / seconds : 0;
-}
-
-/* "1,234,567" */
-static const char *grouped(uint64_t value, char out[NUMBER_CHARS])
-{
-    char digits[NUMBER_CHARS];
-    int len = snprintf(digits, sizeof(digits), "%" PRIu64, value), at = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
-    return out;
 }
 
 /* "870 µs", "12.3 ms", "2.41 s" */

@@ -1,4 +1,5 @@
 /* The report as one HTML page that needs nothing else. */
+#include "gateway/base/grouped.h"
 #include "loadtest/plot.h"
 #include "loadtest/report.h"
 
@@ -59,19 +60,6 @@ static const char style[] =
     "details{margin:.5rem "
     "0}summary{cursor:pointer}pre{overflow-x:auto;font-size:.82rem;line-height:1.4;margin:.5rem "
     "0 0}\n";
-
-static const char *grouped(uint64_t value, char out[PLOT_TEXT_BYTES])
-{
-    char digits[PLOT_TEXT_BYTES];
-    int len = snprintf(digits, sizeof(digits), "%" PRIu64, value), at = 0;
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
-    return out;
-}
 
 /* Series over time */
 

@@ -1,18 +1,8 @@
 /* Parameters in the query of a URL. */
+#include "proto/hex.h"
 #include "proto/http_request.h"
 
 #include <string.h>
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
 
 static enum parse_result decode(struct http_slice value, char *out, size_t out_size, size_t *out_len)
 {
@@ -22,8 +12,8 @@ static enum parse_result decode(struct http_slice value, char *out, size_t out_s
         if (byte == '+') {
             byte = ' ';
         } else if (byte == '%') {
-            int high = value.len - i > 2 ? hex_value(value.data[i + 1]) : -1;
-            int low = value.len - i > 2 ? hex_value(value.data[i + 2]) : -1;
+            int high = value.len - i > 2 ? hex_digit(value.data[i + 1]) : -1;
+            int low = value.len - i > 2 ? hex_digit(value.data[i + 2]) : -1;
             if (high < 0 || low < 0)
                 return PARSE_BAD;
             byte = high << 4 | low;

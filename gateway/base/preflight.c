@@ -1,5 +1,6 @@
 /* Reads limits, judges them, words what to change. */
 #include "gateway/base/preflight.h"
+#include "gateway/base/grouped.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -283,18 +284,9 @@ size_t preflight_too_small(const struct preflight_row *rows, size_t count)
 
 const char *preflight_number(uint64_t value, char out[32])
 {
-    char digits[24];
-    int len = snprintf(digits, sizeof digits, "%" PRIu64, value), at = 0;
-    if (value >= PREFLIGHT_UNLIMITED) {
-        snprintf(out, 32, "%s", value == PREFLIGHT_UNKNOWN ? "not shown" : "unlimited");
-        return out;
-    }
-    for (int i = 0; i < len; i++) {
-        if (i > 0 && (len - i) % 3 == 0)
-            out[at++] = ',';
-        out[at++] = digits[i];
-    }
-    out[at] = '\0';
+    if (value < PREFLIGHT_UNLIMITED)
+        return grouped(value, out);
+    snprintf(out, 32, "%s", value == PREFLIGHT_UNKNOWN ? "not shown" : "unlimited");
     return out;
 }
 

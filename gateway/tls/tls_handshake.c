@@ -1,5 +1,6 @@
 /* Drives OpenSSL through one handshake, record by record, and takes its traffic secrets when it is done. */
 #include "gateway/tls/tls_handshake.h"
+#include "proto/hex.h"
 
 #include "gateway/base/assert.h"
 #include "gateway/tls/tls_internal.h"
@@ -119,17 +120,6 @@ static BIO *make_bio(struct tls_handshake *handshake)
 }
 
 /* What OpenSSL tells while it works */
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
 
 static bool read_secret(const char *hex, uint8_t out[TLS_SECRET_BYTES])
 {
