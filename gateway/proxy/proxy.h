@@ -16,6 +16,7 @@
 #include "gateway/base/counters.h"
 #include "gateway/base/histogram.h"
 #include "gateway/base/mailbox.h"
+#include "proto/json_text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,16 +50,10 @@ enum proxy_outcome {
 };
 const char *proxy_outcome_label(enum proxy_outcome outcome);
 
-/* Not NUL-terminated; data == NULL: absent. */
-struct proxy_text {
-    const char *data;
-    size_t bytes;
-};
-
 /* A topic that the answer to connect subscribes the client to: of `channels` or of `subs`. */
 struct proxy_channel {
-    struct proxy_text name;
-    struct proxy_text info, data; /* JSON, of `subs` only */
+    struct json_slice name;
+    struct json_slice info, data; /* JSON, of `subs` only */
     int64_t expire_at;            /* unix seconds; 0: never */
 };
 
@@ -68,11 +63,11 @@ struct proxy_channel {
 struct proxy_answer {
     enum proxy_outcome outcome;
     /* PROXY_OK */
-    struct proxy_text user; /* connect; "" when the backend named nobody */
-    struct proxy_text info; /* JSON: connect, refresh, subscribe, sub_refresh */
-    struct proxy_text data; /* JSON: connect, subscribe, rpc; publish: instead of what the client sent */
-    struct proxy_text meta; /* JSON object: connect, refresh; for later requests, never for clients */
-    struct proxy_text tags; /* JSON object of strings: publish */
+    struct json_slice user; /* connect; "" when the backend named nobody */
+    struct json_slice info; /* JSON: connect, refresh, subscribe, sub_refresh */
+    struct json_slice data; /* JSON: connect, subscribe, rpc; publish: instead of what the client sent */
+    struct json_slice meta; /* JSON object: connect, refresh; for later requests, never for clients */
+    struct json_slice tags; /* JSON object of strings: publish */
     struct proxy_channel *channels; /* connect; no name twice */
     size_t channel_count;
     int64_t expire_at; /* unix seconds, 0: never; connect, refresh, subscribe, sub_refresh */
@@ -81,8 +76,8 @@ struct proxy_answer {
     /* PROXY_ERROR and PROXY_DISCONNECT */
     bool temporary; /* error */
     uint32_t code;  /* error 400 … 1999; disconnect 4000 … 4999, from 4500 on for good */
-    struct proxy_text
-        text; /* error's message (≤ 1024 bytes) or disconnect's reason (≤ 123 bytes, fits a close frame) */
+    /* Error's message (up to 1024 bytes), or disconnect's reason (up to 123: fits a close frame). */
+    struct json_slice text;
 };
 
 struct proxy_request {
@@ -93,11 +88,11 @@ struct proxy_request {
     uint64_t token;           /* the asker's own: which connection, with its generation */
     struct mailbox *reply_to; /* the asker's; must outlive proxy_stop() */
     /* What was asked for, so that the asker need not keep it: copies in this allocation. */
-    struct proxy_text channel, method, data;
-    struct proxy_text rest; /* the asker's own */
+    struct json_slice channel, method, data;
+    struct json_slice rest; /* the asker's own */
     struct proxy_answer answer;
     /* The proxy's own. */
-    struct proxy_text body, headers;
+    struct json_slice body, headers;
     uint64_t submitted_ns; /* clock_monotonic_ns() */
     char *storage;         /* texts and channels of the answer */
     size_t storage_bytes, request_bytes;
@@ -107,32 +102,32 @@ struct proxy_request {
  * are copied as they are. Absent ones are left out. */
 struct proxy_ask {
     enum proxy_kind kind;
-    struct proxy_text client;          /* its id: "9336a229-…"; all kinds */
-    struct proxy_text user;            /* all but connect; "" is sent as such */
-    struct proxy_text channel;         /* subscribe, sub_refresh, publish */
-    struct proxy_text token;           /* subscribe */
-    struct proxy_text method;          /* rpc */
-    struct proxy_text name, version;   /* connect: as the client calls itself */
-    const struct proxy_text *channels; /* connect: topics that the client asks to be subscribed to */
+    struct json_slice client;          /* its id: "9336a229-…"; all kinds */
+    struct json_slice user;            /* all but connect; "" is sent as such */
+    struct json_slice channel;         /* subscribe, sub_refresh, publish */
+    struct json_slice token;           /* subscribe */
+    struct json_slice method;          /* rpc */
+    struct json_slice name, version;   /* connect: as the client calls itself */
+    const struct json_slice *channels; /* connect: topics that the client asks to be subscribed to */
     size_t channel_count;
-    struct proxy_text data; /* JSON: connect, subscribe, publish, rpc */
-    struct proxy_text meta; /* JSON object: all but connect */
+    struct json_slice data; /* JSON: connect, subscribe, publish, rpc */
+    struct json_slice meta; /* JSON object: all but connect */
     /* Header lines of the client's upgrade request, "Name: value\r\n" each. Only those that proxy.headers
      * names are sent, and none that is malformed. */
-    struct proxy_text headers;
-    struct proxy_text rest; /* the asker's own: comes back in the request, is sent nowhere */
+    struct json_slice headers;
+    struct json_slice rest; /* the asker's own: comes back in the request, is sent nowhere */
 };
 /* NULL without memory. */
 struct proxy_request *proxy_request_create(const struct proxy_ask *ask);
 void proxy_request_destroy(struct proxy_request *request); /* NULL is harmless */
 
 struct proxy_stats {
-    counter answers[PROXY_KIND_COUNT]
-                   [PROXY_OUTCOME_COUNT]; /* PROXY_BUSY's cells are the askers', who add atomically */
-    counter in_flight;                    /* gauge: requests sent, not yet answered */
-    counter connections;                  /* to backends, opened so far */
-    counter wakes;                        /* turns of the thread's loop */
-    struct histogram latency;             /* from proxy_submit() to the answer, of what was sent */
+    /* PROXY_BUSY's cells are the askers', who add atomically. */
+    counter answers[PROXY_KIND_COUNT][PROXY_OUTCOME_COUNT];
+    counter in_flight;        /* gauge: requests sent, not yet answered */
+    counter connections;      /* to backends, opened so far */
+    counter wakes;            /* turns of the thread's loop */
+    struct histogram latency; /* from proxy_submit() to the answer, of what was sent */
 };
 
 struct proxy;
