@@ -11,10 +11,7 @@
 #include "proto/json_out.h"
 #include "proto/parse.h"
 
-enum {
-    CENTRIFUGE_COMMANDS_MAX = 1024, /* in one message */
-    CENTRIFUGE_SUBS_MAX = 1024,     /* of one connect command, however much room the caller has */
-};
+enum { CENTRIFUGE_COMMANDS_MAX = 1024 }; /* in one message */
 
 /* X(enum name, name on the wire), in the order of the protocol's schema */
 #define CENTRIFUGE_METHODS(X)                                                                                \
@@ -42,9 +39,10 @@ enum centrifuge_method {
 /* Name on the wire, also as a label; "pong" and "unknown" for the last two. */
 const char *centrifuge_method_name(enum centrifuge_method method);
 
-/* Strings are decoded UTF-8 without NUL character, absent (data NULL) when missing or null. `data`, `headers`
- * and the like are the raw text of a JSON value of any kind, absent when missing or null. Channels are as the
- * client wrote them, "" or absent too: the caller has its own rules for names. */
+/* Strings are decoded UTF-8 without NUL character, absent (.data is NULL) when missing or null. `data` is the
+ * raw text of a JSON value of any kind, also null, and absent only when missing. Channels are as the client
+ * wrote them, "" or absent or twice: the caller has its own rules for names. `type` is 0 for what we speak;
+ * newer clients ask for other kinds of subscription by it, which should be answered with NOT_AVAILABLE. */
 struct centrifuge_subscribe {
     struct json_slice channel;
     struct json_slice token;
@@ -55,6 +53,7 @@ struct centrifuge_subscribe {
     bool positioned;
     bool recoverable;
     bool join_leave;
+    int32_t type;
 };
 
 struct centrifuge_connect {
@@ -64,6 +63,11 @@ struct centrifuge_connect {
     struct json_slice headers;         /* raw object, its values checked to be strings */
     struct centrifuge_subscribe *subs; /* server-side subscriptions to recover; in the decoder's room */
     size_t sub_count;
+};
+
+struct centrifuge_publish {
+    struct json_slice channel, data;
+    int32_t type;
 };
 
 struct centrifuge_history {
@@ -84,9 +88,7 @@ struct centrifuge_command {
         struct {
             struct json_slice channel;
         } unsubscribe, presence, presence_stats;
-        struct {
-            struct json_slice channel, data;
-        } publish;
+        struct centrifuge_publish publish;
         struct centrifuge_history history;
         struct {
             struct json_slice data;
@@ -99,6 +101,7 @@ struct centrifuge_command {
         } refresh;
         struct {
             struct json_slice channel, token;
+            int32_t type;
         } sub_refresh;
     };
 };
@@ -110,7 +113,8 @@ struct centrifuge_decoder {
     struct centrifuge_subscribe *subs; /* room for a connect's subscriptions; shared by all commands */
     size_t subs_max;
     uint32_t commands;
-    const char *error; /* after PARSE_BAD: what was wrong, a static sentence for the log */
+    const char *error; /* after PARSE_BAD: what was wrong, for the log; no word of the client's in it */
+    char error_text[64];
 };
 
 /* Escaped strings are decoded where they stand, so `message` is written to; it stays the caller's. */

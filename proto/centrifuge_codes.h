@@ -29,7 +29,8 @@
 #define CENTRIFUGE_UNSUBSCRIBES(X)                                                                           \
     X(SERVER, 2000, "server unsubscribe")                                                                    \
     X(INSUFFICIENT_STATE, 2500, "insufficient state")                                                        \
-    X(EXPIRED, 2501, "subscription expired")
+    X(EXPIRED, 2501, "subscription expired")                                                                 \
+    X(STATE_INVALIDATED, 2502, "state invalidated")
 
 /* X(name, code, reason): 3000 to 3499 the client reconnects, 3500 to 3999 it does not. 4000 to 4499 and 4500
  * to 4999 are the same two ranges for an operator's own codes. */
@@ -45,6 +46,7 @@
     X(FORCE_RECONNECT, 3011, "force reconnect")                                                              \
     X(NO_PONG, 3012, "no pong")                                                                              \
     X(TOO_MANY_REQUESTS, 3013, "too many requests")                                                          \
+    X(STATE_INVALIDATED, 3014, "state invalidated")                                                          \
     X(INVALID_TOKEN, 3500, "invalid token")                                                                  \
     X(BAD_REQUEST, 3501, "bad request")                                                                      \
     X(STALE, 3502, "stale")                                                                                  \

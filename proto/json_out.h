@@ -16,7 +16,7 @@ struct json_out {
     size_t max;    /* most bytes it may grow to; 0: no limit */
     bool borrowed; /* data is the caller's (or NULL: count only) */
     bool failed;   /* out of memory or past a limit: what stands in data is of no use */
-    char last;     /* last byte written, for commas */
+    bool comma;    /* a value stands before this place: what comes next is separated from it */
 };
 
 /* A writer into `cap` bytes of the caller's. */
@@ -27,6 +27,8 @@ void json_out_fini(struct json_out *out);
 /* Forgets what was written, keeps the memory. */
 void json_out_reset(struct json_out *out);
 
+/* Begins a text of its own: a newline when something stands there already. */
+void json_out_line(struct json_out *out);
 void json_out_object(struct json_out *out); /* { */
 void json_out_object_end(struct json_out *out);
 void json_out_array(struct json_out *out);
@@ -45,5 +47,5 @@ void json_out_bool(struct json_out *out, bool value);
 void json_out_json(struct json_out *out, struct json_slice json);
 /* A published payload, by the rule of enum json_payload. */
 void json_out_payload(struct json_out *out, enum json_payload kind, const void *data, size_t len);
-/* Bytes as they are, without comma. */
+/* Bytes as they are, without a comma before them; they count as a value. */
 void json_out_raw(struct json_out *out, const void *data, size_t len);
