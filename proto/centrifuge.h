@@ -43,12 +43,15 @@ const char *centrifuge_method_name(enum centrifuge_method method);
  * raw text of a JSON value of any kind, also null, and absent only when missing. Channels are as the client
  * wrote them, "" or absent or twice: the caller has its own rules for names. `type` is 0 for what we speak;
  * newer clients ask for other kinds of subscription by it, which should be answered with NOT_AVAILABLE. */
+enum { CENTRIFUGE_FLAG_REJECT_UNRECOVERED = 2 }; /* rather UNRECOVERABLE_POSITION than `recovered` false */
+
 struct centrifuge_subscribe {
     struct json_slice channel;
     struct json_slice token;
     struct json_slice data;
     struct json_slice epoch;
     uint64_t offset;
+    uint64_t flags; /* CENTRIFUGE_FLAG_…; the other bits are wishes that a server may ignore */
     bool recover;
     bool positioned;
     bool recoverable;

@@ -28,10 +28,13 @@ static void find_fields(struct json_slice object, struct field *fields, size_t c
 {
     struct json_slice name, value;
     size_t cursor = 0;
-    while (json_text_next(object, &cursor, &name, &value))
+    while (json_text_next(object, &cursor, &name, &value)) {
+        char first = name.data[1]; /* the closing quote when the name is empty */
         for (size_t i = 0; i < count; i++)
-            if (json_text_is(name, fields[i].name, strlen(fields[i].name)))
+            if ((first == fields[i].name[0] || first == '\\') &&
+                json_text_is(name, fields[i].name, strlen(fields[i].name)))
                 fields[i].value = value;
+    }
 }
 
 static bool is_null(struct json_slice value)
@@ -139,7 +142,7 @@ static bool take_object(struct centrifuge_decoder *decoder, const struct field *
 static bool decode_subscription(struct centrifuge_decoder *decoder, struct json_slice object,
                                 struct centrifuge_subscribe *out)
 {
-    enum { CHANNEL, TOKEN, DATA, EPOCH, OFFSET, RECOVER, POSITIONED, RECOVERABLE, JOIN_LEAVE, TYPE };
+    enum { CHANNEL, TOKEN, DATA, EPOCH, OFFSET, RECOVER, POSITIONED, RECOVERABLE, JOIN_LEAVE, FLAG, TYPE };
     struct field fields[] = {
         [CHANNEL] = {.name = "channel"},
         [TOKEN] = {.name = "token"},
@@ -150,6 +153,7 @@ static bool decode_subscription(struct centrifuge_decoder *decoder, struct json_
         [POSITIONED] = {.name = "positioned"},
         [RECOVERABLE] = {.name = "recoverable"},
         [JOIN_LEAVE] = {.name = "join_leave"},
+        [FLAG] = {.name = "flag"},
         [TYPE] = {.name = "type"},
     };
     find_fields(object, fields, sizeof fields / sizeof fields[0]);
@@ -162,6 +166,7 @@ static bool decode_subscription(struct centrifuge_decoder *decoder, struct json_
            take_bool(decoder, &fields[POSITIONED], &out->positioned) &&
            take_bool(decoder, &fields[RECOVERABLE], &out->recoverable) &&
            take_bool(decoder, &fields[JOIN_LEAVE], &out->join_leave) &&
+           take_uint(decoder, &fields[FLAG], INT64_MAX, &out->flags) &&
            take_int32(decoder, &fields[TYPE], &out->type);
 }
 

@@ -301,6 +301,9 @@ bool json_text_is(struct json_slice string, const char *text, size_t len)
     if (string.len < 2 || string.data[0] != '"')
         return false;
     const char *at = string.data + 1, *end = string.data + string.len - 1;
+    /* Without an escape the string means its own bytes. */
+    if (!memchr(at, '\\', (size_t)(end - at)))
+        return (size_t)(end - at) == len && memcmp(at, text, len) == 0;
     size_t seen = 0;
     while (at < end) {
         char character[4];

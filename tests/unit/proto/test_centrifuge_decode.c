@@ -42,6 +42,8 @@ static void add_subscription(struct text *text, const struct centrifuge_subscrib
         add(text, " offset=%llu", (unsigned long long)sub->offset);
     add(text, "%s%s%s%s", sub->recover ? " recover" : "", sub->positioned ? " positioned" : "",
         sub->recoverable ? " recoverable" : "", sub->join_leave ? " join_leave" : "");
+    if (sub->flags)
+        add(text, " flags=%llu", (unsigned long long)sub->flags);
     if (sub->type)
         add(text, " type=%d", (int)sub->type);
 }
@@ -165,10 +167,10 @@ static void every_method_is_read_with_all_its_fields(void **state)
         {"{\"id\":3,\"subscribe\":{\"channel\":\"c\"}}", "3 subscribe channel=<c>"},
         {"{\"id\":3,\"subscribe\":{\"channel\":\"c\",\"token\":\"t\",\"recover\":true,\"epoch\":\"e\","
          "\"offset\":18446744073709551615,\"data\":[1],\"positioned\":true,\"recoverable\":true,"
-         "\"join_leave\":true,\"delta\":\"fossil\",\"type\":1,\"tf\":{\"op\":\"and\"}}}",
+         "\"join_leave\":true,\"delta\":\"fossil\",\"flag\":3,\"type\":1,\"tf\":{\"op\":\"and\"}}}",
          "3 subscribe channel=<c> token=<t> data=<[1]> epoch=<e> offset=18446744073709551615 recover "
          "positioned "
-         "recoverable join_leave type=1"},
+         "recoverable join_leave flags=3 type=1"},
         {"{\"id\":4,\"unsubscribe\":{\"channel\":\"c\"}}", "4 unsubscribe channel=<c>"},
         {"{\"id\":5,\"publish\":{\"channel\":\"c\",\"data\":\"d\"}}", "5 publish channel=<c> data=<\"d\">"},
         {"{\"id\":5,\"publish\":{\"channel\":\"c\",\"data\":1,\"type\":1,\"key\":\"k\"}}",
@@ -316,6 +318,7 @@ static void what_is_malformed_is_refused_by_name(void **state)
         {"{\"id\":1,\"subscribe\":{\"join_leave\":0}}", "bad: join_leave is neither true nor false"},
         {"{\"id\":1,\"subscribe\":{\"offset\":18446744073709551616}}", "bad: offset is too large"},
         {"{\"id\":1,\"subscribe\":{\"offset\":\"5\"}}", "bad: offset is no whole number from 0 on"},
+        {"{\"id\":1,\"subscribe\":{\"flag\":-1}}", "bad: flag is no whole number from 0 on"},
         {"{\"id\":1,\"unsubscribe\":{\"channel\":1}}", "bad: channel is no string"},
         {"{\"id\":1,\"publish\":{\"channel\":1}}", "bad: channel is no string"},
         {"{\"id\":1,\"presence\":{\"channel\":1}}", "bad: channel is no string"},
