@@ -14,6 +14,7 @@ from .machine import CannotMeasure, cpu_ns, free_port
 
 MEMORY_FLOOR = 384 << 20  # under this the machine is about to kill something
 PORTS_USED = 0.45         # of each source address: connect() tries one parity first, and past a half of the ports walks thousands
+NAP = "3ms"               # of the clients, while little arrives: a wake-up for each frame would cost both sides more than the frame
 LINE_SECONDS = 5
 STALL_SECONDS = 60
 
@@ -90,7 +91,7 @@ class HeldClients:
         self.json = os.path.join(stage.folder, f"{len(stage.programs)}-load.json")
         command = [stage.binary("pushgate-load"), mode, f"--target={gateway.target()}", f"--connections={connections}",
                    f"--sources={sources(connections)}", f"--json={self.json}", "--quiet", "--settle=20s",
-                   "--connect-timeout=30s", *options]
+                   "--connect-timeout=30s", f"--nap={NAP}", *options]
         command += [f"--cafile={gateway.certificate}"] if gateway.certificate else []
         self.program = stage.start(None, command, stdout=subprocess.PIPE)
         self.pid = self.program.pid
