@@ -17,7 +17,7 @@
 #define PREFLIGHT_UNLIMITED (UINT64_MAX - 1)
 
 enum {
-    PREFLIGHT_ROWS = 12,
+    PREFLIGHT_ROWS = 13,
     /* Measured at a million loopback pairs, summed over /proc/slabinfo: one end of an idle TCP connection. */
     PREFLIGHT_SOCKET_BYTES = 3600,
 };
@@ -29,7 +29,8 @@ struct preflight_machine {
     uint64_t file_max, files_used;
     uint64_t epoll_watches; /* of one user */
     uint64_t somaxconn;
-    uint64_t tcp_mem[3]; /* pages */
+    uint64_t tcp_mem[3];    /* pages */
+    uint64_t ehash_buckets; /* of the kernel's table of established TCP sockets */
     uint64_t port_first, port_last;
     uint64_t conntrack_max, conntrack_count;
     uint64_t threads_max, pid_max;

@@ -1,6 +1,7 @@
 // pushgate --check: says what this machine allows, and its exit status says whether that is enough.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { test } from 'node:test';
 import { binary } from './lib/gateway.mjs';
 
@@ -26,6 +27,7 @@ test('more connections than any machine holds: each limit with the line that cha
   assert.match(stdout, /TOO SMALL +MemAvailable/);
   assert.match(stdout, /TOO SMALL +RLIMIT_NOFILE [^]*LimitNOFILE=25001000\n[^]*threads\.reactors=0/);
   assert.match(stdout, /net\.ipv4\.tcp_mem = 55000000 82500000 110000000\n/);
+  if (existsSync('/proc/sys/net/ipv4/tcp_ehash_entries')) assert.match(stdout, /TOO SMALL +net\.ipv4\.tcp_ehash_entries [^]* thash_entries=134217728\n/);
   assert.match(stdout, /deploy\/sysctl\.d\/pushgate\.conf/);
 });
 

@@ -30,6 +30,7 @@ static const struct {
     {"proc/sys/fs/epoll/max_user_watches", "5491511\n"},
     {"proc/sys/net/core/somaxconn", "4096\n"},
     {"proc/sys/net/ipv4/tcp_mem", "1550000\t1825000\t2100000\n"},
+    {"proc/sys/net/ipv4/tcp_ehash_entries", "1048576\n"},
     {"proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"},
     {"proc/sys/net/netfilter/nf_conntrack_max", "1262144\n"},
     {"proc/sys/net/netfilter/nf_conntrack_count", "7\n"},
@@ -134,6 +135,7 @@ static void every_value_is_read_from_its_file(void **state)
     assert_int_equal(f->machine.somaxconn, 4096);
     assert_int_equal(f->machine.tcp_mem[0], 1550000);
     assert_int_equal(f->machine.tcp_mem[2], 2100000);
+    assert_int_equal(f->machine.ehash_buckets, 1048576);
     assert_int_equal(f->machine.port_first, 32768);
     assert_int_equal(f->machine.port_last, 60999);
     assert_int_equal(f->machine.conntrack_max, 1262144);
@@ -170,6 +172,8 @@ static void each_value_that_is_too_small_is_found_with_its_remedy(void **state)
         {"proc/sys/net/core/somaxconn", "128\n", "net.core.somaxconn", "net.core.somaxconn = 4096\n"},
         {"proc/sys/net/ipv4/tcp_mem", "287901\t383868\t575802\n", "net.ipv4.tcp_mem",
          "net.ipv4.tcp_mem = 550000 825000 1100000\n"},
+        {"proc/sys/net/ipv4/tcp_ehash_entries", "262144\n", "net.ipv4.tcp_ehash_entries",
+         "read at boot only: thash_entries=1048576\n"},
         {"proc/sys/net/netfilter/nf_conntrack_max", "1000006\n", "net.netfilter.nf_conntrack_max",
          "net.netfilter.nf_conntrack_max = 1101000\n"},
         {"proc/sys/kernel/threads-max", "59\n", "kernel.threads-max", "kernel.threads-max = 2000\n"},
@@ -227,6 +231,31 @@ static void both_ends_on_one_machine_count_twice(void **state)
     assert_int_equal(row(f, "fs.file-max")->need, 2001696);
     assert_int_equal(row(f, "fs.epoll.max_user_watches")->need, 2000000);
     assert_int_equal(row(f, "MemAvailable")->need, 1000000ull * (7200 + 256) >> 20);
+}
+
+static void two_sockets_on_a_chain_are_let_pass_and_three_are_not(void **state)
+{
+    struct fixture *f = *state;
+    struct preflight_demand demand = million;
+    write_file(f, "proc/sys/net/ipv4/tcp_ehash_entries", "524288\n");
+    assert_int_equal(judge(f, &demand), 0);
+    demand.ends = 2;
+    assert_int_equal(judge(f, &demand), 1);
+    assert_int_equal(row(f, "net.ipv4.tcp_ehash_entries")->need, 1000000);
+    assert_non_null(strstr(row(f, "net.ipv4.tcp_ehash_entries")->remedy, "thash_entries=2097152\n"));
+}
+
+static void a_table_that_the_namespace_shares_counts_as_its_own(void **state)
+{
+    struct fixture *f = *state;
+    write_file(f, "proc/sys/net/ipv4/tcp_ehash_entries", "-524288\n");
+    assert_int_equal(judge(f, &million), 0);
+    assert_int_equal(f->machine.ehash_buckets, 524288);
+    write_file(f, "proc/sys/net/ipv4/tcp_ehash_entries", "-262144\n");
+    assert_int_equal(judge(f, &million), 1);
+    write_file(f, "proc/sys/net/ipv4/tcp_ehash_entries", "-\n");
+    assert_int_equal(judge(f, &million), 0);
+    assert_int_equal(row(f, "net.ipv4.tcp_ehash_entries")->verdict, PREFLIGHT_NOT_SHOWN);
 }
 
 static void a_kernel_that_tracks_no_connection_is_not_blamed(void **state)
@@ -323,6 +352,8 @@ int main(void)
         TEST(the_remedy_is_enough),
         TEST(clients_need_ports_of_every_source_address),
         TEST(both_ends_on_one_machine_count_twice),
+        TEST(two_sockets_on_a_chain_are_let_pass_and_three_are_not),
+        TEST(a_table_that_the_namespace_shares_counts_as_its_own),
         TEST(a_kernel_that_tracks_no_connection_is_not_blamed),
         TEST(what_cannot_be_read_is_not_shown_and_not_too_small),
         TEST(unlimited_is_large_enough),
