@@ -34,7 +34,7 @@ def raise_descriptor_limit(needed):
 def need_tool(name, package):
     path = shutil.which(name)
     if not path:
-        raise CannotMeasure(f"{name} is missing: apt-get install {package}")
+        raise CannotMeasure(f"{name} is missing: deploy/packages.sh {package}")
     return path
 
 
