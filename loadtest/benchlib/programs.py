@@ -1,5 +1,6 @@
 """The programs that a measurement needs: started on a core of their own, watched, and stopped by their process id."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -17,7 +18,22 @@ from .machine import CannotMeasure, cpu_ns, free_port, need_tool
 
 PR_SET_PDEATHSIG = 1
 STOP_SECONDS = 10
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM)
 libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def signals_later():
+    """What their handlers raise must not come between a process and our knowing of it: it would be left."""
+    came = []
+    before = {number: signal.signal(number, lambda *arguments: came.append(arguments)) or signal.SIG_DFL for number in ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number, _ in came[:1]:
+            signal.raise_signal(number)
 
 
 class Stage:
@@ -41,8 +57,9 @@ class Stage:
         return os.path.join(self.build, name)
 
     def start(self, core, command, **options):
-        program = Program(self, core, command, **options)
-        self.programs.append(program)
+        with signals_later():
+            program = Program(self, core, command, **options)
+            self.programs.append(program)
         return program
 
     def certificate(self):
