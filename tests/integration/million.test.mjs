@@ -1,7 +1,7 @@
 // loadtest/million with few connections: that it measures, finds faults, and leaves nothing behind; not how fast anything is.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
@@ -19,10 +19,15 @@ function processes(folder) {
 }
 const running = (folder, program) => processes(folder).find(({ line }) => line.split('\0')[0].endsWith(`/${program}`));
 
-function million(t, options, { during } = {}) {
+const childBuckets = () => { try { return readFileSync('/proc/sys/net/ipv4/tcp_child_ehash_entries', 'utf8'); } catch { return null; } };
+const network = pid => readlinkSync(`/proc/${pid}/ns/net`);
+
+function million(t, options, { during, wrap = [] } = {}) {
+  const before = childBuckets();
   const folder = mkdtempSync(join(tmpdir(), 'million-test-')), reports = mkdtempSync(join(tmpdir(), 'million-report-'));
   t.after(() => { for (const path of [folder, reports]) rmSync(path, { recursive: true }); });
-  const child = spawn(tool, [String(connections), '--no-build', `--preset=${preset}`, '--hold=0.6', '--ping-interval=0.4',
+  const [command, ...first] = [...wrap, tool];
+  const child = spawn(command, [...first, String(connections), '--no-build', `--preset=${preset}`, '--hold=0.6', '--ping-interval=0.4',
     `--report=${join(reports, 'report')}`, ...options], { env: { ...process.env, TMPDIR: folder } });
   let out = '', text = '';
   child.stdout.setEncoding('utf8').on('data', data => { out += data; });
@@ -34,6 +39,7 @@ function million(t, options, { during } = {}) {
   return Promise.all([ended, during?.(child, folder)]).then(([result]) => {
     assert.deepEqual(processes(folder), [], 'no process is left');
     assert.deepEqual(readdirSync(folder), [], 'no file is left');
+    assert.equal(childBuckets(), before, 'net.ipv4.tcp_child_ehash_entries is as it was');
     return result;
   });
 }
@@ -58,6 +64,43 @@ describe('loadtest/million', { skip: !measurable && 'is for the optimised build'
       assert.match(report.preflight.text, /RLIMIT_NOFILE/);
       assert.ok(report.samples.pings_off.length >= 1);
       assert.match(out, /user bytes a connection/);
+    });
+  }
+
+  test('has a network namespace of its own where it may, and says the size of its table of sockets', async t => {
+    let apart;
+    const { code, out, text, report } = await million(t, ['--ws', '--no-pings'], {
+      during: async (child, folder) => {
+        const clients = await until('clients run', () => running(folder, 'pushgate-load'), 20000);
+        apart = network(clients.pid) !== network('self');
+      },
+    });
+    assert.equal(code, 0, out + text);
+    assert.equal(report.network.own_namespace, apart);
+    if (apart) {
+      assert.ok(report.network.established_buckets >= 4 * connections);
+      assert.match(out, /\nTable of established TCP sockets: [\d,]+ buckets, in a network namespace of its own\.\n/);
+    } else {
+      assert.match(text, /no network namespace of its own: (only root|the kernel)/);
+    }
+  });
+
+  for (const [what, wrap, options, said] of [
+    ['that is not to be used', [], ['--no-namespace'], /^(?![^]*no network namespace)/],
+    ['that it may not make', ['setpriv', '--bounding-set=-sys_admin,-net_admin', '--inh-caps=-all'], [], /million: no network namespace of its own: [^\n]+\n/],
+  ]) {
+    test(`without a namespace ${what}, it measures in the machine's`, { skip: wrap.length > 0 && process.getuid() !== 0 && 'drops capabilities of root' }, async t => {
+      const { code, out, text, report } = await million(t, ['--ws', '--no-pings', ...options], {
+        wrap,
+        during: async (child, folder) => {
+          const clients = await until('clients run', () => running(folder, 'pushgate-load'), 20000);
+          assert.equal(network(clients.pid), network('self'));
+        },
+      });
+      assert.equal(code, 0, out + text);
+      assert.equal(report.network.own_namespace, false);
+      assert.match(text, said);
+      assert.match(out, /\nTable of established TCP sockets: ([\d,]+ buckets, the machine's|the kernel does not show its size)\.\n/);
     });
   }
 
