@@ -6,6 +6,10 @@
  * object, answered, into the asker's mailbox. Every request that is handed in comes back exactly once,
  * whatever the backend does: at the latest after `timeout_ms`, or when the proxy stops.
  *
+ * A backend may get a request twice: when it closes a connection that it had kept open, without a word, just
+ * as the request comes, nobody knows what became of it, and it is sent again. So calls that must not happen
+ * twice carry a number of the application's own.
+ *
  * Thread: proxy_create(), _start(), _stop() and _destroy() by main; proxy_submit() by any. Descriptors of the
  * proxy are numbers of the process' own table; a thread with a private table must have kept the mailbox's
  * wake_fd. Owner: a request is the asker's until it is handed in and again once it is back; whoever has it
@@ -124,6 +128,7 @@ void proxy_request_destroy(struct proxy_request *request); /* NULL is harmless *
 struct proxy_stats {
     /* PROXY_BUSY's cells are the askers', who add atomically. */
     counter answers[PROXY_KIND_COUNT][PROXY_OUTCOME_COUNT];
+    counter queued;           /* gauge: requests that wait for their turn */
     counter in_flight;        /* gauge: requests sent, not yet answered */
     counter connections;      /* to backends, opened so far */
     counter wakes;            /* turns of the thread's loop */
@@ -158,8 +163,6 @@ bool proxy_serves(const struct proxy *proxy, enum proxy_kind kind);
 void proxy_submit(struct proxy *proxy, struct proxy_request *request);
 /* For a thread that makes its descriptor table private: the wake_fd to keep. */
 const struct mailbox *proxy_mailbox(const struct proxy *proxy);
-/* Requests that wait for their turn. Any thread. */
-uint64_t proxy_queued(const struct proxy *proxy);
 const struct proxy_stats *proxy_stats(const struct proxy *proxy);
 
 /* Is this header of a client's request one that `list` (proxy.headers) passes on? */
