@@ -11,6 +11,7 @@
 
 #include "gateway/broker/broker.h"
 #include "gateway/conn/stats.h"
+#include "gateway/proxy/proxy.h"
 #include "gateway/settings/settings.h"
 
 #include <stdatomic.h>
@@ -27,6 +28,7 @@ struct admin_config {
     size_t reactor_count;
     const struct reactor_stats *const *reactors;
     const struct publisher_stats *publisher; /* NULL: none */
+    const struct proxy_stats *proxy;         /* NULL: none */
     _Atomic bool *ready;                     /* /readyz answers 200 while ready and not draining */
     _Atomic bool *draining;
     uint64_t request_ms; /* to send a request, to wait for the broker, to take the response: each; 0: 10 s */

@@ -66,6 +66,14 @@ static const struct metric publisher_metrics[] = {
 };
 #undef AT
 
+#define AT(field) offsetof(struct proxy_stats, field)
+static const struct metric proxy_metrics[] = {
+    {"pushgate_proxy_queued", "gauge", "Requests that wait for their turn at the backend.", AT(queued)},
+    {"pushgate_proxy_in_flight", "gauge", "Requests at the backend.", AT(in_flight)},
+    {"pushgate_proxy_connections_total", "counter", "Connections opened to the backend.", AT(connections)},
+};
+#undef AT
+
 /* Statistics of all threads of one kind. */
 struct threads {
     const void *const *stats;
@@ -237,6 +245,20 @@ static void write_reactors(const struct admin_config *config, FILE *out)
                     out);
 }
 
+static void write_proxy(struct threads proxy, FILE *out)
+{
+    family(out, "pushgate_proxy_answers_total", "counter", "Requests to the backend by what became of them.");
+    for (unsigned k = 0; k < PROXY_KIND_COUNT; k++)
+        for (unsigned o = 0; o < PROXY_OUTCOME_COUNT; o++)
+            fprintf(out, "pushgate_proxy_answers_total{kind=\"%s\",outcome=\"%s\"} %" PRIu64 "\n",
+                    proxy_kind_label((enum proxy_kind)k), proxy_outcome_label((enum proxy_outcome)o),
+                    sum_at(proxy, offsetof(struct proxy_stats, answers) +
+                                      (k * PROXY_OUTCOME_COUNT + o) * sizeof(counter)));
+    write_metrics(proxy_metrics, sizeof proxy_metrics / sizeof *proxy_metrics, proxy, out);
+    write_histogram(proxy, offsetof(struct proxy_stats, latency), "pushgate_proxy_latency_seconds",
+                    "From a client's command to the backend's answer, of requests that were sent.", out);
+}
+
 static void write_wakes(const struct admin_config *config, struct threads publisher, FILE *out)
 {
     family(out, "pushgate_wakes_total", "counter", "Times that a kind of thread woke up to work.");
@@ -246,6 +268,8 @@ static void write_wakes(const struct admin_config *config, struct threads publis
              sum_at(reactors_of(config), offsetof(struct reactor_stats, wakes)));
     labelled(out, "pushgate_wakes_total", "thread", "publisher",
              sum_at(publisher, offsetof(struct publisher_stats, wakes)));
+    if (config->proxy)
+        labelled(out, "pushgate_wakes_total", "thread", "proxy", counter_read(&config->proxy->wakes));
 }
 
 void admin_metrics_write(const struct admin_config *config, uint64_t started_ms, FILE *out)
@@ -258,5 +282,8 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
     write_metrics(publisher_metrics, sizeof publisher_metrics / sizeof *publisher_metrics, publisher, out);
     single(out, "pushgate_inflight_bytes", "gauge", "Bytes published and not yet handed to the kernel.",
            config->broker ? broker_inflight_bytes(config->broker) : 0);
+    const void *const proxy_stats[] = {config->proxy};
+    if (config->proxy)
+        write_proxy((struct threads){proxy_stats, 1}, out);
     write_wakes(config, publisher, out);
 }

@@ -9,6 +9,7 @@
 #include "gateway/base/net.h"
 #include "gateway/harden.h"
 #include "gateway/plan.h"
+#include "gateway/proxy/proxy.h"
 #include "gateway/publisher.h"
 #include "gateway/reactor.h"
 
@@ -20,7 +21,10 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PUBLISH_LISTENERS_MAX = 4 };
+enum {
+    PUBLISH_LISTENERS_MAX = 4,
+    PROXY_ANSWER_EXTRA = 64 * 1024, /* beside one message: channels, info and the like */
+};
 
 struct gateway {
     const struct settings *settings;
@@ -33,6 +37,7 @@ struct gateway {
     struct broker *broker;
     struct publisher *publisher;
     bool publisher_started;
+    struct proxy *proxy; /* NULL: no URL is set */
     struct acceptor_shared shared;
     struct acceptor **acceptors;
     const struct acceptor_stats **acceptor_stats;
@@ -69,6 +74,36 @@ static bool no_memory(struct gateway *gateway)
 {
     snprintf(gateway->error, sizeof gateway->error, "out of memory");
     return false;
+}
+
+/* Before the reactors, which keep the descriptor of its mailbox. */
+static bool start_proxy(struct gateway *gateway)
+{
+    const struct settings *settings = gateway->settings;
+    if (!settings_use_proxy(settings))
+        return true;
+    struct proxy_config config = {
+        .urls = {[PROXY_CONNECT] = settings->proxy.connect,
+                 [PROXY_REFRESH] = settings->proxy.refresh,
+                 [PROXY_SUBSCRIBE] = settings->proxy.subscribe,
+                 [PROXY_SUB_REFRESH] = settings->proxy.sub_refresh,
+                 [PROXY_PUBLISH] = settings->proxy.publish,
+                 [PROXY_RPC] = settings->proxy.rpc},
+        .headers = settings->proxy.headers,
+        .ca_file = settings->proxy.ca_file,
+        .timeout_ms = settings->proxy.timeout,
+        .concurrency = (uint32_t)settings->proxy.concurrency,
+        .queue = (uint32_t)settings->proxy.queue,
+        .answer_bytes = settings->limits.message_bytes + PROXY_ANSWER_EXTRA,
+    };
+    gateway->proxy = proxy_create(&config, gateway->error, sizeof gateway->error);
+    if (!gateway->proxy)
+        return false;
+    if (!proxy_start(gateway->proxy)) {
+        snprintf(gateway->error, sizeof gateway->error, "cannot start the proxy: %s", strerror(errno));
+        return false;
+    }
+    return true;
 }
 
 static bool build_reactors(struct gateway *gateway, uint32_t capacity)
@@ -341,6 +376,7 @@ static bool start_admin(struct gateway *gateway)
         .reactor_count = gateway->reactor_count,
         .reactors = gateway->reactor_stats,
         .publisher = publisher_stats(gateway->publisher),
+        .proxy = gateway->proxy ? proxy_stats(gateway->proxy) : NULL,
         .ready = &gateway->ready,
         .draining = &gateway->draining,
     };
@@ -464,6 +500,8 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
         acceptor_stop(gateway->acceptors[i]);
     drain_reactors(gateway, 1);
     join_reactors(gateway, signals);
+    if (gateway->proxy)
+        proxy_stop(gateway->proxy); /* what reactors still asked comes back to their mailboxes */
     if (gateway->publisher_started)
         publisher_stop(gateway->publisher);
     if (gateway->admin)
@@ -477,6 +515,7 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
         broker_destroy(gateway->broker);
     if (gateway->admin)
         admin_destroy(gateway->admin);
+    proxy_destroy(gateway->proxy);
     for (uint32_t i = 0; gateway->acceptors && i < gateway->acceptor_count; i++)
         if (gateway->acceptors[i])
             acceptor_destroy(gateway->acceptors[i]);
@@ -506,8 +545,9 @@ static bool start(struct gateway *gateway)
     if (!gateway->ip_limit)
         return no_memory(gateway);
     /* Reactors first: they copy the descriptor table, so it should be small and hold no listener. */
-    return make_plan(gateway, &capacity) && build_reactors(gateway, capacity) && start_reactors(gateway) &&
-           start_publisher(gateway) && start_acceptors(gateway) && start_admin(gateway);
+    return make_plan(gateway, &capacity) && start_proxy(gateway) && build_reactors(gateway, capacity) &&
+           start_reactors(gateway) && start_publisher(gateway) && start_acceptors(gateway) &&
+           start_admin(gateway);
 }
 
 int gateway_run(const struct settings *settings)

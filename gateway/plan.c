@@ -40,6 +40,9 @@ bool plan_make(const struct settings *settings, uint32_t cores, uint64_t nofile,
     uint64_t each = nofile > 2ull * FDS_OF_A_REACTOR ? nofile - FDS_OF_A_REACTOR : FDS_OF_A_REACTOR;
     uint64_t reactors = choose_reactors(settings, cores, each);
     uint64_t shared = FDS_OF_THE_PROCESS + settings->limits.publishers + reactors * FDS_PER_REACTOR;
+    if (settings_use_proxy(
+            settings)) /* to the backends: one in use, and one that closes or looks up a name */
+        shared += 2 * settings->proxy.concurrency;
     if (!settings->threads.private_fds)
         each = nofile > shared + reactors ? (nofile - shared) / reactors : 1;
     if (reactors == 0 || reactors > REACTORS_MAX) {

@@ -3,6 +3,7 @@
 
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
+#include "gateway/proxy/proxy.h"
 #include "proto/tls_record.h"
 
 #include <arpa/inet.h>
@@ -246,6 +247,74 @@ const struct config_key settings_keys[] = {
      .default_value = "on",
      .help = "Admits clients that do not say who they are."},
 
+    {.name = "proxy.connect",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.connect),
+     .default_value = "",
+     .help = "URL of the backend that is asked, by POST with JSON as Centrifugo's proxy hooks do it, whether "
+             "a client that brings no token may connect, and as whom: https://backend.example/connect. "
+             "Empty: nobody is asked."},
+    {.name = "proxy.refresh",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.refresh),
+     .default_value = "",
+     .help =
+         "URL that is asked whether a connection that proxy.connect let in may go on when its time is up."},
+    {.name = "proxy.subscribe",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.subscribe),
+     .default_value = "",
+     .help = "URL that is asked whether a client may subscribe to a topic."},
+    {.name = "proxy.sub_refresh",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.sub_refresh),
+     .default_value = "",
+     .help = "URL that is asked whether a subscription that proxy.subscribe allowed may go on when its time "
+             "is up."},
+    {.name = "proxy.publish",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.publish),
+     .default_value = "",
+     .help = "URL that is asked whether a client may publish to a topic, and what."},
+    {.name = "proxy.rpc",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.rpc),
+     .default_value = "",
+     .help = "URL that answers the calls (rpc) of clients."},
+    {.name = "proxy.headers",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.headers),
+     .default_value = "",
+     .help = "Headers of a client's upgrade request that are passed on to the backend, with spaces between: "
+             "Cookie Authorization X-Request-Id."},
+    {.name = "proxy.ca_file",
+     .type = CONFIG_STRING,
+     .offset = AT(proxy.ca_file),
+     .default_value = "",
+     .help = "PEM file of the certificates by which https: backends are known. Empty: the system's."},
+    {.name = "proxy.timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(proxy.timeout),
+     .default_value = "1s",
+     .min = 10,
+     .max = HOUR / 12,
+     .help = "Time for the backend to answer, waiting for a turn included; past it the client is told of an "
+             "error and may try again."},
+    {.name = "proxy.concurrency",
+     .type = CONFIG_UINT,
+     .offset = AT(proxy.concurrency),
+     .default_value = "64",
+     .min = 1,
+     .max = 1024,
+     .help = "Requests at the backend at a time."},
+    {.name = "proxy.queue",
+     .type = CONFIG_UINT,
+     .offset = AT(proxy.queue),
+     .default_value = "1024",
+     .min = 0,
+     .max = 1000000,
+     .help = "Requests that may wait for their turn; past it, clients are told of an error at once."},
+
     {.name = "demo.enabled",
      .type = CONFIG_BOOL,
      .offset = AT(demo.enabled),
@@ -406,6 +475,39 @@ static bool check_listeners(const struct settings *settings, char *error, size_t
     return check_publish_addresses(settings, error, error_size);
 }
 
+bool settings_use_proxy(const struct settings *settings)
+{
+    const char *const urls[] = {settings->proxy.connect,   settings->proxy.refresh,
+                                settings->proxy.subscribe, settings->proxy.sub_refresh,
+                                settings->proxy.publish,   settings->proxy.rpc};
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
+        if (urls[i] && *urls[i])
+            return true;
+    return false;
+}
+
+static bool check_proxy(const struct settings *settings, char *error, size_t error_size)
+{
+    const struct {
+        const char *key, *url;
+    } urls[] = {
+        {"proxy.connect", settings->proxy.connect},     {"proxy.refresh", settings->proxy.refresh},
+        {"proxy.subscribe", settings->proxy.subscribe}, {"proxy.sub_refresh", settings->proxy.sub_refresh},
+        {"proxy.publish", settings->proxy.publish},     {"proxy.rpc", settings->proxy.rpc},
+    };
+    char what[256];
+    for (size_t i = 0; i < sizeof urls / sizeof *urls; i++)
+        if (*urls[i].url && !proxy_url_check(urls[i].url, what, sizeof what)) {
+            snprintf(error, error_size, "%s %s", urls[i].key, what);
+            return false;
+        }
+    if (!proxy_headers_check(settings->proxy.headers, what, sizeof what)) {
+        snprintf(error, error_size, "proxy.headers: %s", what);
+        return false;
+    }
+    return true;
+}
+
 bool settings_check(const struct settings *settings, char *error, size_t error_size)
 {
     if (!check_listeners(settings, error, error_size))
@@ -417,6 +519,8 @@ bool settings_check(const struct settings *settings, char *error, size_t error_s
     }
     if (!tls_ciphersuites_check(settings->tls.ciphersuites, error, error_size) ||
         !tls_hosts_check(settings->tls.hosts, settings->tls.host_count, error, error_size))
+        return false;
+    if (!check_proxy(settings, error, error_size))
         return false;
     if (settings->idle.timeout != 0 && settings->idle.ping_interval != 0 &&
         settings->idle.timeout <= settings->idle.ping_interval) {

@@ -55,6 +55,13 @@ struct settings {
         bool anonymous;
     } auth;
     struct {
+        char *connect, *refresh, *subscribe, *sub_refresh, *publish, *rpc; /* URLs; "" off */
+        char *headers;
+        char *ca_file;
+        uint64_t timeout; /* ms */
+        uint64_t concurrency, queue;
+    } proxy;
+    struct {
         bool enabled;
     } demo;
     struct {
@@ -73,6 +80,9 @@ extern const struct config_section settings_tls_hosts; /* [tls HOST] */
 
 /* A config of all of these, with defaults in `settings` (zeroed by the caller). NULL without memory. */
 struct config *settings_config(struct settings *settings);
+
+/* Is any of the proxy's URLs set? */
+bool settings_use_proxy(const struct settings *settings);
 
 /* Rules between keys (a certificate when listen.wss is set, listen.admin beyond loopback, …). False with a
  * sentence. */

@@ -13,6 +13,7 @@ struct fixture {
     struct acceptor_stats acceptors[2];
     struct reactor_stats reactors[2];
     struct publisher_stats publisher;
+    struct proxy_stats proxy;
     const struct acceptor_stats *acceptor_list[2];
     const struct reactor_stats *reactor_list[2];
     _Atomic bool ready, draining;
@@ -33,6 +34,7 @@ static int set_up(void **state)
                                       .reactor_count = 2,
                                       .reactors = f->reactor_list,
                                       .publisher = &f->publisher,
+                                      .proxy = &f->proxy,
                                       .ready = &f->ready,
                                       .draining = &f->draining};
     *state = f;
@@ -84,6 +86,7 @@ static void values_are_summed_over_threads(void **state)
     counter_set(&f->acceptors[1].accepted[TRANSPORT_WS], 9);
     counter_set(&f->acceptors[1].failures[HANDSHAKE_TIMEOUT], 10);
     counter_set(&f->publisher.publishes, 11);
+    counter_set(&f->proxy.answers[PROXY_RPC][PROXY_TIMEOUT], 12);
     atomic_store(&f->draining, true);
     write_text(f);
     has_line(f, "pushgate_connections{adapter=\"raw\",transport=\"wss\"} 7");
@@ -94,6 +97,7 @@ static void values_are_summed_over_threads(void **state)
     has_line(f, "pushgate_accepted_total{transport=\"ws\"} 17");
     has_line(f, "pushgate_handshake_failures_total{reason=\"timeout\"} 10");
     has_line(f, "pushgate_publishes_total 11");
+    has_line(f, "pushgate_proxy_answers_total{kind=\"rpc\",outcome=\"timeout\"} 12");
     has_line(f, "pushgate_draining 1");
     has_line(f, "pushgate_ready 0");
     has_line(f, "process_start_time_seconds 1700000000.123");
@@ -111,6 +115,7 @@ static void every_counter_shows(void **state)
     next = number_counters((counter *)(void *)&f->reactors[0], offsetof(struct reactor_stats, loop_latency),
                            next);
     next = number_counters((counter *)(void *)&f->publisher, sizeof f->publisher, next);
+    next = number_counters((counter *)(void *)&f->proxy, offsetof(struct proxy_stats, latency), next);
     write_text(f);
     uint64_t none = counter_read(&f->reactors[0].closes[CLOSE_NONE]); /* not a close */
     for (uint64_t value = FIRST; value < next; value++) {
@@ -155,6 +160,14 @@ static void promtool_accepts_every_name_type_and_help(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void without_a_proxy_it_has_no_metrics(void **state)
+{
+    struct fixture *f = *state;
+    f->config.proxy = NULL;
+    write_text(f);
+    assert_null(strstr(f->text, "proxy"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -162,6 +175,7 @@ int main(void)
         TEST(values_are_summed_over_threads),
         TEST(every_counter_shows),
         TEST(histograms_are_cumulative_and_in_seconds),
+        TEST(without_a_proxy_it_has_no_metrics),
         TEST(promtool_accepts_every_name_type_and_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +81,12 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(s->drain.timeout, 30000);
     assert_string_equal(s->publish.password, "");
     assert_true(s->auth.anonymous);
+    assert_string_equal(s->proxy.connect, "");
+    assert_string_equal(s->proxy.headers, "");
+    assert_int_equal(s->proxy.timeout, 1000);
+    assert_int_equal(s->proxy.concurrency, 64);
+    assert_int_equal(s->proxy.queue, 1024);
+    assert_false(settings_use_proxy(s));
     assert_false(s->demo.enabled);
     assert_int_equal(s->log.level, LOG_INFO);
     assert_int_equal(s->log.format, LOG_FORMAT_LOGFMT);
@@ -170,6 +177,35 @@ static void pings_must_come_before_the_idle_timeout(void **state)
     passes(f);
 }
 
+static void a_proxy_needs_urls_and_headers_that_can_be_sent(void **state)
+{
+    static const char *const kinds[] = {"connect", "refresh", "subscribe", "sub_refresh", "publish", "rpc"};
+    struct fixture *f = *state;
+    set(f, "--listen.ws=127.0.0.1:8080");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char argument[128], words[128];
+        snprintf(argument, sizeof argument, "--proxy.%s=backend:3000/x", kinds[i]);
+        snprintf(words, sizeof words, "proxy.%s is ", kinds[i]);
+        set(f, argument);
+        fails_with(f, words);
+        snprintf(argument, sizeof argument, "--proxy.%s=http://backend:3000/x", kinds[i]);
+        set(f, argument);
+        assert_true(settings_use_proxy(&f->settings));
+        passes(f);
+        if (i % 2) { /* each alone counts as use */
+            snprintf(argument, sizeof argument, "--proxy.%s=", kinds[i]);
+            set(f, argument);
+            snprintf(argument, sizeof argument, "--proxy.%s=", kinds[i - 1]);
+            set(f, argument);
+            assert_false(settings_use_proxy(&f->settings));
+        }
+    }
+    set(f, "--proxy.headers=Cookie Host");
+    fails_with(f, "proxy.headers: Host cannot be passed on");
+    set(f, "--proxy.headers=Cookie, Authorization");
+    passes(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -181,6 +217,7 @@ int main(void)
         TEST(every_address_must_parse),
         TEST(whoever_may_publish_must_be_near_or_know_the_password),
         TEST(pings_must_come_before_the_idle_timeout),
+        TEST(a_proxy_needs_urls_and_headers_that_can_be_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
