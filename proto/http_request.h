@@ -75,6 +75,13 @@ bool http_origin_allowed(struct http_slice origin, struct http_slice host, bool 
 enum parse_result http_query_next(struct http_slice query, const char *name, size_t *cursor, char *out,
                                   size_t out_size, size_t *out_len) __attribute__((warn_unused_result));
 
+/* Walks a Cookie header: finds the next cookie `name` (exact case) at or after *cursor (start with 0); its
+ * value as it stands, without quotes around it. PARSE_OK, or PARSE_MORE: no further one. */
+enum parse_result http_cookie_next(struct http_slice cookie, const char *name, size_t *cursor,
+                                   struct http_slice *value) __attribute__((warn_unused_result));
+/* Can a cookie have this name (a token of RFC 9110 §5.6.2)? "" cannot. */
+bool http_cookie_name_good(const char *name);
+
 bool http_slice_is(struct http_slice slice, const char *text); /* exact */
 
 /* Writes a response head with Content-Length, "Connection: close" (unless keep_alive) and Date-less,

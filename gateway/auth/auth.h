@@ -38,8 +38,7 @@ struct auth_config {
 struct auth;
 
 /* Without any key it can be made, too: then every token is invalid. NULL with a sentence that names the file
- * or the setting; never with any of the secret. Sets cjose's allocator, which is the process's: one that
- * wipes what it frees. */
+ * or the setting; never with any of the secret. */
 struct auth *auth_create(const struct auth_config *config, char *error, size_t error_size);
 /* Reads the files again. False with a sentence that names the file: the keys in use stay. */
 bool auth_reload(struct auth *auth, char *error, size_t error_size) __attribute__((warn_unused_result));

@@ -84,6 +84,16 @@ static void use_request(const struct http_request *r)
         must(result == PARSE_MORE || cursor > before);
         must(result != PARSE_OK || memchr(out, '\0', len) == NULL);
     }
+    cursor = 0;
+    for (result = PARSE_OK; result != PARSE_MORE;) {
+        struct http_slice value;
+        size_t before = cursor;
+        result = http_cookie_next(r->cookie, "token", &cursor, &value);
+        must(result != PARSE_BAD && cursor <= r->cookie.len);
+        must(result == PARSE_MORE || cursor > before);
+        check_slice(value, r->cookie.data, cursor);
+        must(value.len == 0 || memchr(value.data, ';', value.len) == NULL);
+    }
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
