@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "gateway/auth/auth.h"
 #include "gateway/broker/broker.h"
 #include "gateway/conn/ip_limit.h"
 #include "gateway/conn/transfer.h"
@@ -20,6 +21,7 @@ struct acceptor_shared {
     uint32_t port_count;
     struct ip_limit *ip_limit;
     struct mailbox *broker_mail;
+    struct auth *auth;
     uint64_t connection_limit; /* 0: only what the reactors hold */
     _Atomic uint32_t round_robin;
 };

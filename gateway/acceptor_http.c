@@ -2,11 +2,14 @@
 #include "gateway/acceptor_internal.h"
 
 #include "gateway/base/assert.h"
+#include "gateway/base/log.h"
 #include "gateway/demo/demo_page.h"
 
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 enum { RETRY_AFTER_SECONDS = 5 };
 
@@ -25,21 +28,28 @@ static void respond(struct acceptor *acceptor, struct pending *pending, int stat
     pending_end_stream(acceptor, pending);
 }
 
+static void refuse_with(struct acceptor *acceptor, struct pending *pending, int status, const char *error,
+                        enum handshake_failure failure, const char *extra)
+{
+    char body[256];
+    int body_bytes = snprintf(body, sizeof body, "%d %s: %s\n", status, http_status_text(status), error);
+    counter_add(&acceptor->stats.failures[failure], 1);
+    if (body_bytes >= (int)sizeof body)
+        body_bytes = sizeof body - 1;
+    respond(acceptor, pending, status, "text/plain; charset=utf-8", body, (size_t)body_bytes, extra, false);
+}
+
 static void refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error,
                    enum handshake_failure failure)
 {
-    char body[256], extra[96] = "";
-    int body_bytes = snprintf(body, sizeof body, "%d %s: %s\n", status, http_status_text(status), error);
+    char extra[96] = "";
     if (status == 426)
         snprintf(extra, sizeof extra, "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n");
     else if (status == 405)
         snprintf(extra, sizeof extra, "Allow: GET\r\n");
     else if (status == 503 || status == 429)
         snprintf(extra, sizeof extra, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
-    counter_add(&acceptor->stats.failures[failure], 1);
-    if (body_bytes >= (int)sizeof body)
-        body_bytes = sizeof body - 1;
-    respond(acceptor, pending, status, "text/plain; charset=utf-8", body, (size_t)body_bytes, extra, false);
+    refuse_with(acceptor, pending, status, error, failure, extra);
 }
 
 static enum handshake_failure failure_of(int status)
@@ -62,6 +72,47 @@ static enum handshake_failure failure_of(int status)
     }
 }
 
+/* RFC 6750 §3. The reason is for the log only: whoever tries tokens should not learn how far one got. */
+static void refuse_token(struct acceptor *acceptor, struct pending *pending, enum auth_result result,
+                         const char *reason)
+{
+    static struct log_limit limit;
+    log_limited(&limit, LOG_DEBUG, "token_refused", "acceptor=%u reason=%s", acceptor->config.number, reason);
+    refuse_with(acceptor, pending, 401,
+                result == AUTH_EXPIRED ? "the token has expired" : "the token is not valid",
+                HANDSHAKE_HTTP_TOKEN, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
+}
+
+/* May whoever sends this request use the gateway? Else it is answered. A token that is there must be good
+ * even where none is needed: a client that says who it is should not go on as nobody. */
+static bool admit(struct acceptor *acceptor, struct pending *pending, const struct http_request *request,
+                  bool needs_token)
+{
+    const struct acceptor_shared *shared = acceptor->shared;
+    char token[HTTP_HEAD_MAX];
+    size_t bytes;
+    enum auth_token_place place =
+        auth_request_token(request, shared->settings->auth.cookie, token, sizeof token, &bytes);
+    if (place == AUTH_TOKEN_NONE) {
+        if (needs_token)
+            refuse_with(acceptor, pending, 401,
+                        "a token is needed: Authorization: Bearer TOKEN, or ?token=TOKEN",
+                        HANDSHAKE_HTTP_TOKEN, "WWW-Authenticate: Bearer\r\n");
+        return !needs_token;
+    }
+    struct auth_identity identity = {.reason = "cannot be read, or stands twice"};
+    enum auth_result result = AUTH_INVALID;
+    if (place == AUTH_TOKEN_FOUND)
+        result = auth_check_connection(shared->auth, token, bytes, (int64_t)time(NULL), &identity);
+    OPENSSL_cleanse(token, sizeof token);
+    if (result == AUTH_NO_MEMORY)
+        refuse(acceptor, pending, 503, "the gateway is short of memory", HANDSHAKE_INTERNAL);
+    else if (result != AUTH_OK)
+        refuse_token(acceptor, pending, result, identity.reason);
+    auth_identity_fini(&identity);
+    return result == AUTH_OK;
+}
+
 static void upgrade(struct acceptor *acceptor, struct pending *pending, const struct http_request *request,
                     int adapter)
 {
@@ -77,6 +128,9 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
         refuse(acceptor, pending, 403, "this Origin may not connect (listen.origins)", HANDSHAKE_HTTP_ORIGIN);
         return;
     }
+    if (!admit(acceptor, pending, request,
+               !shared->settings->auth.anonymous && !adapter_get((enum adapter_id)adapter)->brings_token))
+        return;
     struct adapter_admission *admission = &acceptor->admission;
     adapter_get((enum adapter_id)adapter)->accept(shared->settings, request, admission);
     if (admission->status != 101) {
@@ -134,6 +188,8 @@ static void demo_publish(struct acceptor *acceptor, struct pending *pending,
                HANDSHAKE_HTTP_ORIGIN);
         return;
     }
+    if (!admit(acceptor, pending, request, !shared->settings->auth.anonymous))
+        return;
     char topic[TOPIC_BYTES_MAX];
     size_t topic_bytes = 0, cursor = 0;
     if (http_query_next(request->query, "topic", &cursor, topic, sizeof topic, &topic_bytes) != PARSE_OK ||

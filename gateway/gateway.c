@@ -3,6 +3,7 @@
 
 #include "gateway/acceptor.h"
 #include "gateway/admin.h"
+#include "gateway/auth/auth.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
@@ -34,6 +35,7 @@ struct gateway {
     const struct reactor_stats **reactor_stats;
     struct reactor_port *ports;
     uint32_t reactor_count, reactors_started;
+    struct auth *auth;
     struct broker *broker;
     struct publisher *publisher;
     bool publisher_started;
@@ -64,6 +66,23 @@ static bool make_plan(struct gateway *gateway, uint32_t *capacity)
     gateway->reactor_count = plan.reactors;
     *capacity = plan.capacity;
     return true;
+}
+
+/* Before anything else: a key that cannot be read should not first open listeners. */
+static bool load_auth(struct gateway *gateway)
+{
+    const struct settings *settings = gateway->settings;
+    const struct auth_config config = {
+        .hmac_secret = settings->auth.hmac_secret,
+        .public_keys = settings->auth.public_keys,
+        .jwks_file = settings->auth.jwks_file,
+        .algorithms = settings->auth.algorithms,
+        .audience = settings->auth.audience,
+        .issuer = settings->auth.issuer,
+        .leeway_s = settings->auth.leeway / 1000,
+    };
+    gateway->auth = auth_create(&config, gateway->error, sizeof gateway->error);
+    return gateway->auth != NULL;
 }
 
 /* Building
@@ -323,6 +342,7 @@ static bool start_acceptors(struct gateway *gateway)
         .port_count = gateway->reactor_count,
         .ip_limit = gateway->ip_limit,
         .broker_mail = broker_mailbox(gateway->broker),
+        .auth = gateway->auth,
         .connection_limit = settings->limits.connections,
     };
     char chosen[TRANSPORT_COUNT][128] = {"", ""};
@@ -397,7 +417,7 @@ static bool start_admin(struct gateway *gateway)
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-static void reload(struct gateway *gateway)
+static void reload_tls(struct gateway *gateway)
 {
     if (!*gateway->settings->listen.wss)
         return;
@@ -432,6 +452,24 @@ static void reload(struct gateway *gateway)
     log_event(LOG_INFO, "reloaded", "certificate=%s hosts=%zu ticket_keys=%zu",
               gateway->settings->tls.certificate, gateway->settings->tls.host_count,
               gateway->ticket_keys ? tls_ticket_keys_count(gateway->ticket_keys) : 0);
+}
+
+static void reload_auth(struct gateway *gateway)
+{
+    char why[512];
+    if (!*gateway->settings->auth.public_keys && !*gateway->settings->auth.jwks_file)
+        return;
+    if (auth_reload(gateway->auth, why, sizeof why))
+        log_event(LOG_INFO, "token_keys_reloaded", "keys=%zu", auth_key_count(gateway->auth));
+    else
+        log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why, "the keys of tokens in use");
+}
+
+/* Apart from one another: a key set that is being written must not hold up a new certificate. */
+static void reload(struct gateway *gateway)
+{
+    reload_tls(gateway);
+    reload_auth(gateway);
 }
 
 /* Until a signal comes or ticket keys are due for their successors; 0: the latter. */
@@ -525,6 +563,7 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
     if (gateway->ip_limit)
         ip_limit_destroy(gateway->ip_limit);
     tls_ticket_keys_release(gateway->ticket_keys);
+    auth_destroy(gateway->auth);
     free(gateway->acceptors);
     free(gateway->acceptor_stats);
     free(gateway->reactors);
@@ -541,6 +580,8 @@ static bool start(struct gateway *gateway)
                  strerror(errno));
         return false;
     }
+    if (!load_auth(gateway))
+        return false;
     gateway->ip_limit = ip_limit_create(gateway->settings->limits.connections_per_ip);
     if (!gateway->ip_limit)
         return no_memory(gateway);

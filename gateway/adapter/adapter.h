@@ -59,6 +59,8 @@ struct adapter {
     const char *path;
     bool reads_messages; /* false: data frames are refused by close code 1008 at their header, nothing is
                             buffered */
+    bool brings_token; /* clients may say who they are in this protocol: an upgrade without a token is let in,
+                          and the adapter sees to auth.anonymous */
     bool (*enabled)(const struct settings *settings);
     /* Fills *out; the request is a valid WebSocket upgrade for `path`. */
     void (*accept)(const struct settings *settings, const struct http_request *request,

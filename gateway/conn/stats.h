@@ -20,6 +20,7 @@ enum transport { TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_COUNT };
     X(HANDSHAKE_TLS_VERSION, "tls_version")                                                                  \
     X(HANDSHAKE_HTTP_BAD, "http_bad_request")                                                                \
     X(HANDSHAKE_HTTP_ORIGIN, "origin")                                                                       \
+    X(HANDSHAKE_HTTP_TOKEN, "token")                                                                         \
     X(HANDSHAKE_HTTP_NOT_FOUND, "not_found")                                                                 \
     X(HANDSHAKE_HTTP_METHOD, "method")                                                                       \
     X(HANDSHAKE_HTTP_UPGRADE, "upgrade_required")                                                            \

@@ -1,9 +1,12 @@
 /* The table of settings and the rules between them. */
 #include "gateway/settings/settings.h"
 
+#include "gateway/auth/auth.h"
+#include "gateway/auth/auth_algorithm.h"
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
 #include "gateway/proxy/proxy.h"
+#include "proto/http_request.h"
 #include "proto/tls_record.h"
 
 #include <arpa/inet.h>
@@ -244,8 +247,58 @@ const struct config_key settings_keys[] = {
     {.name = "auth.anonymous",
      .type = CONFIG_BOOL,
      .offset = AT(auth.anonymous),
-     .default_value = "on",
-     .help = "Admits clients that do not say who they are."},
+     .default_value = "off",
+     .help = "Admits clients that do not say who they are. A token that is wrong is refused all the same."},
+    {.name = "auth.hmac_secret",
+     .type = CONFIG_SECRET,
+     .offset = AT(auth.hmac_secret),
+     .default_value = "",
+     .help = "Secret of tokens signed with HS256 (HS384 and HS512 when it has 48 and 64 bytes), 32 bytes or "
+             "more: openssl rand -hex 32. Whoever has it can make tokens; public keys do without that. Set "
+             "it in the file; arguments show in process lists."},
+    {.name = "auth.public_keys",
+     .type = CONFIG_STRING,
+     .offset = AT(auth.public_keys),
+     .default_value = "",
+     .help = "PEM files of public keys that tokens are checked with, spaces between: RSA for RS256, P-256 "
+             "for ES256, Ed25519 for EdDSA. SIGHUP reads them again."},
+    {.name = "auth.jwks_file",
+     .type = CONFIG_STRING,
+     .offset = AT(auth.jwks_file),
+     .default_value = "",
+     .help = "JSON Web Key Set that tokens are checked with; a token's kid chooses the key. SIGHUP reads it "
+             "again, so that keys can be rotated."},
+    {.name = "auth.algorithms",
+     .type = CONFIG_STRING,
+     .offset = AT(auth.algorithms),
+     .default_value = "",
+     .help = "Algorithms that tokens may be signed with, spaces between: HS256 HS384 HS512 RS256 RS384 RS512 "
+             "ES256 ES384 ES512 EdDSA Ed25519. Empty: each that fits one of the keys."},
+    {.name = "auth.audience",
+     .type = CONFIG_STRING,
+     .offset = AT(auth.audience),
+     .default_value = "",
+     .help = "What a token's aud must be or have among others. Empty: aud is not looked at."},
+    {.name = "auth.issuer",
+     .type = CONFIG_STRING,
+     .offset = AT(auth.issuer),
+     .default_value = "",
+     .help = "What a token's iss must be. Empty: iss is not looked at."},
+    {.name = "auth.cookie",
+     .type = CONFIG_STRING,
+     .offset = AT(auth.cookie),
+     .default_value = "",
+     .help = "Name of a cookie that has the token, for clients that bring none in Authorization: Bearer or "
+             "?token=. Empty: cookies are not looked at."},
+    {.name = "auth.leeway",
+     .type = CONFIG_DURATION,
+     .offset = AT(auth.leeway),
+     .default_value = "0s",
+     .min = 1000,
+     .max = HOUR,
+     .zero = "none",
+     .help = "By how much the clocks of whoever makes tokens and of this machine may differ: a token holds "
+             "that much before its nbf and after its exp."},
 
     {.name = "proxy.connect",
      .type = CONFIG_STRING,
@@ -508,6 +561,31 @@ static bool check_proxy(const struct settings *settings, char *error, size_t err
     return true;
 }
 
+static bool check_auth(const struct settings *settings, char *error, size_t error_size)
+{
+    const char *why = NULL;
+    uint32_t allowed;
+    size_t secret = strlen(settings->auth.hmac_secret);
+    if (!settings->auth.anonymous && !secret && !*settings->auth.public_keys && !*settings->auth.jwks_file &&
+        !*settings->proxy.connect)
+        why = "nobody could connect, because auth.anonymous is off and there is no key to check tokens with: "
+              "set auth.hmac_secret, auth.public_keys or auth.jwks_file, or proxy.connect to ask the "
+              "backend, or "
+              "auth.anonymous=on to admit everybody";
+    else if (secret && secret < AUTH_SECRET_MIN)
+        why = "auth.hmac_secret is shorter than 32 bytes, the least that is safe; make one with openssl rand "
+              "-hex 32";
+    else if (*settings->auth.cookie && !http_cookie_name_good(settings->auth.cookie))
+        why = "auth.cookie: this cannot be the name of a cookie";
+    else if (*settings->auth.cookie && strchr(settings->listen.origins, '*'))
+        why = "auth.cookie with listen.origins=* would let every web page connect as whoever visits it, "
+              "because browsers send cookies along: name the origins, or give tokens by ?token=";
+    if (!why)
+        return auth_algorithms_read(settings->auth.algorithms, &allowed, error, error_size);
+    snprintf(error, error_size, "%s", why);
+    return false;
+}
+
 bool settings_check(const struct settings *settings, char *error, size_t error_size)
 {
     if (!check_listeners(settings, error, error_size))
@@ -529,5 +607,5 @@ bool settings_check(const struct settings *settings, char *error, size_t error_s
                  "answer to a ping");
         return false;
     }
-    return true;
+    return check_auth(settings, error, error_size);
 }

@@ -53,6 +53,10 @@ struct settings {
     } publish;
     struct {
         bool anonymous;
+        /* As in struct auth_config. */
+        char *hmac_secret, *public_keys, *jwks_file, *algorithms, *audience, *issuer;
+        char *cookie;    /* "": none is looked at */
+        uint64_t leeway; /* ms */
     } auth;
     struct {
         char *connect, *refresh, *subscribe, *sub_refresh, *publish, *rpc; /* URLs; "" off */

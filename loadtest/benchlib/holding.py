@@ -39,7 +39,7 @@ class HoldingGateway:
         name = "wss" if tls else "ws"
         values = {f"listen.{name}": f"127.0.0.1:{self.port}", "listen.publish": f"127.0.0.1:{self.publish}",
                   "listen.admin": f"127.0.0.1:{self.admin}", "limits.connections": connections + 1000, "log.level": "warn",
-                  "limits.handshake_timeout": "30s"}
+                  "limits.handshake_timeout": "30s", "auth.anonymous": "on"}
         if tls:
             values |= {"tls.certificate": self.certificate, "tls.private_key": key}
         self.settings = values | settings

@@ -142,7 +142,7 @@ class Gateway:
         self.ws, self.wss, self.publish = (free_port() for _ in range(3))
         values = {
             "listen.publish": f"127.0.0.1:{self.publish}", "threads.acceptors": 1, "threads.reactors": 1,
-            "idle.timeout": "1h", "idle.ping_interval": 0, "log.level": "warn",
+            "idle.timeout": "1h", "idle.ping_interval": 0, "log.level": "warn", "auth.anonymous": "on",
         }
         if tls:
             self.certificate, key = stage.certificate()

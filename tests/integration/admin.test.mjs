@@ -121,13 +121,13 @@ describe('the command line', () => {
   });
   test('a port that is taken is an error that names it', async t => {
     const gateway = await own(t);
-    const { code, out } = await run(binary, [`--listen.ws=127.0.0.1:${gateway.admin}`]);
+    const { code, out } = await run(binary, [`--listen.ws=127.0.0.1:${gateway.admin}`, '--auth.anonymous=on']);
     assert.notEqual(code, 0);
     assert.match(out, new RegExp(`127\\.0\\.0\\.1:${gateway.admin}.*in use`));
   });
   test('a private key that is not the certificate\'s is an error', async t => {
     const gateway = await own(t);
-    const { code, out } = await run(binary, ['--listen.wss=127.0.0.1:0', `--tls.certificate=${gateway.certificate.certificate}`, `--tls.private_key=${gateway.certificate.certificate}`]);
+    const { code, out } = await run(binary, ['--listen.wss=127.0.0.1:0', '--auth.anonymous=on', `--tls.certificate=${gateway.certificate.certificate}`, `--tls.private_key=${gateway.certificate.certificate}`]);
     assert.notEqual(code, 0);
     assert.match(out, /private_key|private key/);
   });

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { binary } from './lib/gateway.mjs';
 
 const check = (settings, wrap = []) => {
-  const [command, ...rest] = [...wrap, binary, '--check', '--listen.ws=127.0.0.1:8080', ...Object.entries(settings).map(([key, value]) => `--${key}=${value}`)];
+  const [command, ...rest] = [...wrap, binary, '--check', '--listen.ws=127.0.0.1:8080', '--auth.anonymous=on', ...Object.entries(settings).map(([key, value]) => `--${key}=${value}`)];
   const { status, stdout, stderr } = spawnSync(command, rest, { encoding: 'utf8' });
   return { status, stdout, stderr };
 };

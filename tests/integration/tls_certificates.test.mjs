@@ -185,7 +185,7 @@ describe('session tickets', () => {
     chmodSync(file, 0o644);
     await reload(one, /event=reload_failed.*lets others at the keys/);
     assert.equal(await resumes(one, next), true, 'the keys in use are kept');
-    const refused = spawnSync(binary, ['--listen.wss=127.0.0.1:0', `--tls.certificate=${one.certificate.certificate}`, `--tls.private_key=${one.certificate.key}`, `--tls.ticket_key_file=${file}`,
+    const refused = spawnSync(binary, ['--listen.wss=127.0.0.1:0', '--auth.anonymous=on', `--tls.certificate=${one.certificate.certificate}`, `--tls.private_key=${one.certificate.key}`, `--tls.ticket_key_file=${file}`,
       ...(preset === 'tsan' ? ['--threads.private_fds=off'] : [])], { encoding: 'utf8' });
     assert.equal(refused.status, 1);
     assert.match(refused.stderr, /lets others at the keys; set it with chmod 600/);

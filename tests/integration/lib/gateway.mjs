@@ -72,7 +72,7 @@ export class Gateway {
       'listen.wss': `127.0.0.1:${gateway.wss}`, 'listen.ws': `127.0.0.1:${gateway.ws}`,
       'listen.publish': `127.0.0.1:${gateway.publish}`, 'listen.admin': `127.0.0.1:${gateway.admin}`,
       'tls.certificate': gateway.certificate.certificate, 'tls.private_key': gateway.certificate.key,
-      'threads.acceptors': 2, 'threads.reactors': 2, 'drain.timeout': '2s', 'demo.enabled': 'on',
+      'threads.acceptors': 2, 'threads.reactors': 2, 'drain.timeout': '2s', 'demo.enabled': 'on', 'auth.anonymous': 'on',
       'debug.core_dumps': 'on', // else only root may look at its descriptors in /proc
       ...(preset === 'tsan' ? { 'threads.private_fds': 'off' } : {}), // it follows descriptors by number, one table for all threads
       ...settings,

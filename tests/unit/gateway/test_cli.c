@@ -61,7 +61,8 @@ static enum cli_status read_arguments(struct fixture *f, const char *const *argu
 static void settings_on_the_command_line_are_enough_to_run(void **state)
 {
     struct fixture *f = *state;
-    assert_int_equal(READ(f, "--listen.ws=127.0.0.1:8080", "--demo.enabled=on"), CLI_OK);
+    assert_int_equal(READ(f, "--listen.ws=127.0.0.1:8080", "--demo.enabled=on", "--auth.anonymous=on"),
+                     CLI_OK);
     assert_int_equal(f->action, CLI_RUN);
     assert_string_equal(f->settings.listen.ws, "127.0.0.1:8080");
     assert_true(f->settings.demo.enabled);
@@ -70,7 +71,7 @@ static void settings_on_the_command_line_are_enough_to_run(void **state)
 static void arguments_win_over_the_file_wherever_they_stand(void **state)
 {
     struct fixture *f = *state;
-    write_file(f, "[listen]\nws = 127.0.0.1:1\nadmin = 127.0.0.1:2\n");
+    write_file(f, "[listen]\nws = 127.0.0.1:1\nadmin = 127.0.0.1:2\n[auth]\nanonymous = on\n");
     assert_int_equal(READ(f, "--listen.ws=127.0.0.1:3", "--config", f->path), CLI_OK);
     assert_string_equal(f->settings.listen.ws, "127.0.0.1:3");
     assert_string_equal(f->settings.listen.admin, "127.0.0.1:2");
@@ -162,7 +163,7 @@ static void the_sample_is_a_good_file(void **state)
     fclose(out);
     write_file(f, text);
     free(text);
-    assert_int_equal(READ(f, "--config", f->path, "--listen.ws=127.0.0.1:1"), CLI_OK);
+    assert_int_equal(READ(f, "--config", f->path, "--listen.ws=127.0.0.1:1", "--auth.anonymous=on"), CLI_OK);
 }
 
 int main(void)

@@ -80,13 +80,21 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(s->idle.ping_interval, 25000);
     assert_int_equal(s->drain.timeout, 30000);
     assert_string_equal(s->publish.password, "");
-    assert_true(s->auth.anonymous);
     assert_string_equal(s->proxy.connect, "");
     assert_string_equal(s->proxy.headers, "");
     assert_int_equal(s->proxy.timeout, 1000);
     assert_int_equal(s->proxy.concurrency, 64);
     assert_int_equal(s->proxy.queue, 1024);
     assert_false(settings_use_proxy(s));
+    assert_false(s->auth.anonymous);
+    assert_string_equal(s->auth.hmac_secret, "");
+    assert_string_equal(s->auth.public_keys, "");
+    assert_string_equal(s->auth.jwks_file, "");
+    assert_string_equal(s->auth.algorithms, "");
+    assert_string_equal(s->auth.audience, "");
+    assert_string_equal(s->auth.issuer, "");
+    assert_string_equal(s->auth.cookie, "");
+    assert_int_equal(s->auth.leeway, 0);
     assert_false(s->demo.enabled);
     assert_int_equal(s->log.level, LOG_INFO);
     assert_int_equal(s->log.format, LOG_FORMAT_LOGFMT);
@@ -108,6 +116,7 @@ static void no_two_keys_share_a_field(void **state)
 static void something_must_listen_for_clients(void **state)
 {
     struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
     fails_with(f, "set listen.wss or listen.ws");
     set(f, "--listen.publish=127.0.0.1:6390");
     fails_with(f, "set listen.wss or listen.ws");
@@ -118,6 +127,7 @@ static void something_must_listen_for_clients(void **state)
 static void wss_needs_certificate_and_key(void **state)
 {
     struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
     set(f, "--listen.wss=127.0.0.1:8443");
     fails_with(f, "tls.certificate and tls.private_key");
     set(f, "--tls.certificate=a.pem");
@@ -129,6 +139,7 @@ static void wss_needs_certificate_and_key(void **state)
 static void every_address_must_parse(void **state)
 {
     struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
     set(f, "--listen.ws=localhost");
     fails_with(f, "listen.ws: ");
     set(f, "--listen.ws=*:8080");
@@ -149,6 +160,7 @@ static void whoever_may_publish_must_be_near_or_know_the_password(void **state)
                                       "--listen.publish=unix:/a,10.0.0.1:6390", "--listen.publish=[::]:6390",
                                       "--listen.publish=*:6390"};
     struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
     set(f, "--listen.ws=0.0.0.0:8080");
     passes(f);
     for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
@@ -167,6 +179,7 @@ static void whoever_may_publish_must_be_near_or_know_the_password(void **state)
 static void pings_must_come_before_the_idle_timeout(void **state)
 {
     struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
     set(f, "--listen.ws=127.0.0.1:8080");
     set(f, "--idle.timeout=25s");
     fails_with(f, "idle.timeout must be longer than idle.ping_interval");
@@ -181,6 +194,7 @@ static void a_proxy_needs_urls_and_headers_that_can_be_sent(void **state)
 {
     static const char *const kinds[] = {"connect", "refresh", "subscribe", "sub_refresh", "publish", "rpc"};
     struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
     set(f, "--listen.ws=127.0.0.1:8080");
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         char argument[128], words[128];
@@ -206,6 +220,55 @@ static void a_proxy_needs_urls_and_headers_that_can_be_sent(void **state)
     passes(f);
 }
 
+static void somebody_must_be_able_to_connect(void **state)
+{
+    static const char *const enough[] = {"auth.hmac_secret=0123456789abcdef0123456789abcdef",
+                                         "auth.public_keys=/some/key.pem", "auth.jwks_file=/some/keys.json",
+                                         "proxy.connect=http://localhost/connect", "auth.anonymous=on"};
+    struct fixture *f = *state;
+    set(f, "--listen.ws=127.0.0.1:8080");
+    for (size_t i = 0; i < sizeof enough / sizeof *enough; i++) {
+        char argument[128];
+        fails_with(f, "nobody could connect");
+        snprintf(argument, sizeof argument, "--%s", enough[i]);
+        set(f, argument);
+        passes(f);
+        snprintf(argument, sizeof argument, "--%.*s=%s", (int)strcspn(enough[i], "="), enough[i],
+                 strstr(enough[i], "anonymous") ? "off" : "");
+        set(f, argument);
+    }
+}
+
+static void secrets_of_tokens_must_be_long_and_their_algorithms_known(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--listen.ws=127.0.0.1:8080");
+    set(f, "--auth.hmac_secret=0123456789abcdef0123456789abcde");
+    fails_with(f, "shorter than 32 bytes");
+    assert_null(strstr(f->error, "0123"));
+    set(f, "--auth.hmac_secret=0123456789abcdef0123456789abcdef");
+    passes(f);
+    set(f, "--auth.algorithms=RS256, HS256");
+    passes(f);
+    set(f, "--auth.algorithms=HS256 none");
+    fails_with(f, "\"none\" is none of HS256");
+}
+
+static void a_cookie_with_tokens_wants_named_origins(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--listen.ws=127.0.0.1:8080");
+    set(f, "--auth.hmac_secret=0123456789abcdef0123456789abcdef");
+    set(f, "--auth.cookie=to ken");
+    fails_with(f, "name of a cookie");
+    set(f, "--auth.cookie=__Host-token");
+    passes(f);
+    set(f, "--listen.origins=https://example.org *");
+    fails_with(f, "every web page");
+    set(f, "--listen.origins=https://example.org");
+    passes(f);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -218,6 +281,9 @@ int main(void)
         TEST(whoever_may_publish_must_be_near_or_know_the_password),
         TEST(pings_must_come_before_the_idle_timeout),
         TEST(a_proxy_needs_urls_and_headers_that_can_be_sent),
+        TEST(somebody_must_be_able_to_connect),
+        TEST(secrets_of_tokens_must_be_long_and_their_algorithms_known),
+        TEST(a_cookie_with_tokens_wants_named_origins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
