@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "gateway/adapter/session.h"
 #include "gateway/settings/settings.h"
 #include "proto/http_request.h"
 
@@ -15,8 +16,9 @@
 #include <stdint.h>
 
 enum adapter_id {
-    ADAPTER_RAW,  /* /ws */
-    ADAPTER_ECHO, /* /echo */
+    ADAPTER_RAW,        /* /ws */
+    ADAPTER_ECHO,       /* /echo */
+    ADAPTER_CENTRIFUGE, /* /connection/websocket */
     ADAPTER_COUNT,
 };
 
@@ -32,26 +34,73 @@ struct adapter_admission {
     char subprotocol[32]; /* to answer with, or "" */
 };
 
+enum publication_kind { PUBLICATION_MESSAGE, PUBLICATION_JOIN, PUBLICATION_LEAVE };
+
 /* A publication before it is encoded. */
 struct publication {
-    const void *payload;
+    enum publication_kind kind;
+    const void *payload; /* of a join or leave: the client info as JSON */
     size_t payload_bytes;
     bool text; /* payload is valid UTF-8 */
     const char *topic;
     size_t topic_bytes;
+    uint64_t offset; /* 0: the topic keeps no history */
+    const char *info; /* client info of the publishing client as JSON; NULL: a backend published */
+    size_t info_bytes;
+    const char *tags; /* JSON object; NULL: none */
+    size_t tags_bytes;
 };
 
-/* What an adapter may do with the connection whose message it handles. Implemented by the reactor. */
+struct auth;
+struct broker_request;
+struct order;
+struct proxy_request;
+
+enum link_join {
+    LINK_JOINING,  /* the answer will come to answer() */
+    LINK_ALREADY,  /* it has the topic or is about to */
+    LINK_TOO_MANY, /* limits.topics_per_connection */
+    LINK_FAILED,   /* no memory; the connection is gone */
+};
+
+/* What an adapter may do with the connection that it is called for. Implemented by the reactor. Any of these may
+ * end the connection: `link->gone` tells, and then all of them do nothing. */
 struct adapter_link;
 struct adapter_link_ops {
     /* Queues one message to this client (framed, sealed and sent by the reactor). */
     void (*send)(struct adapter_link *link, bool text, const void *payload, size_t payload_bytes);
-    /* Starts the closing handshake with a WebSocket close code; `text` is a static sentence. Nothing may be
-     * sent after it. */
+    /* Starts the closing handshake with a WebSocket close code; `text` is copied (at most 123 bytes count). Nothing
+     * may be sent after it. */
     void (*close)(struct adapter_link *link, uint16_t code, const char *text);
+    /* Asks the broker (not BROKER_SUBSCRIBE or BROKER_LEAVE); answer() is called unless the connection has gone
+     * meanwhile. Takes the request. */
+    void (*request)(struct adapter_link *link, struct broker_request *request);
+    /* Subscribes: a BROKER_SUBSCRIBE request with its `flags` set. Takes the request in every case. When its answer
+     * is BROKER_OK, the connection has joined right behind answer()'s return. */
+    enum link_join (*join)(struct adapter_link *link, struct broker_request *request);
+    /* Ends a subscription (also one that is still joining: no answer() comes any more). False: there is none. */
+    bool (*leave)(struct adapter_link *link, const char *topic, size_t topic_bytes);
+    /* enum subscription_flags of a subscription, or -1 when there is none. */
+    int (*subscribed)(struct adapter_link *link, const char *topic, size_t topic_bytes);
+    /* Calls visit for each subscription; visit may leave() that one. */
+    void (*each)(struct adapter_link *link,
+                 void (*visit)(struct adapter_link *link, void *context, const char *topic, size_t topic_bytes,
+                               uint8_t flags),
+                 void *context);
+    /* Hands a request to the backend hooks; proxied() is called. Takes the request. False: there is no proxy. */
+    bool (*proxy)(struct adapter_link *link, struct proxy_request *request);
+    /* expired() is called in so many milliseconds, instead of what was set before; 0: never. */
+    void (*deadline)(struct adapter_link *link, uint64_t ms);
 };
 struct adapter_link {
     const struct adapter_link_ops *ops;
+    const struct settings *settings;
+    struct auth *auth;       /* keys; NULL: none configured */
+    struct session *session; /* NULL unless the adapter has sessions */
+    uint64_t token;          /* names this connection in requests of its own */
+    uint64_t now_s;          /* unix seconds */
+    bool tls;
+    bool gone; /* closing or closed */
 };
 
 struct adapter {
@@ -61,19 +110,38 @@ struct adapter {
                             buffered */
     bool brings_token; /* clients may say who they are in this protocol: an upgrade without a token is let in,
                           and the adapter sees to auth.anonymous */
+    bool sessions;       /* link->session is there, opened() and ended() are called */
     bool (*enabled)(const struct settings *settings);
     /* Fills *out; the request is a valid WebSocket upgrade for `path`. */
     void (*accept)(const struct settings *settings, const struct http_request *request,
                    struct adapter_admission *out);
+    /* The connection has come to its reactor; its 101 is queued. `identity`: see transfer.h. NULL without
+     * `sessions`. */
+    void (*opened)(struct adapter_link *link, const char *identity, size_t identity_bytes);
+    /* The last call for a connection: its subscriptions are gone. Only the session may be used. NULL without
+     * `sessions`. */
+    void (*ended)(struct session *session);
     /* One whole message, fragments joined, UTF-8 checked. NULL when reads_messages is false. */
     void (*message)(struct adapter_link *link, bool text, const uint8_t *payload, size_t payload_bytes);
-    /* Bytes that encode() will write at most; 0 when this adapter delivers no publications. */
+    /* What the broker answered; the reactor frees it. NULL when the adapter never asks. */
+    void (*answer)(struct adapter_link *link, const struct broker_request *answer);
+    void (*proxied)(struct adapter_link *link, struct proxy_request *answer);
+    /* What the server API ordered; called for every connection of an adapter that has it. */
+    void (*ordered)(struct adapter_link *link, const struct order *order);
+    /* The deadline has passed. */
+    void (*expired)(struct adapter_link *link);
+    /* Messages of a positioned subscription were dropped because the client is slow: say so and leave the topic. */
+    void (*gap)(struct adapter_link *link, const char *topic, size_t topic_bytes);
+    /* The frame that pings this client; NULL: a WebSocket ping. Returns its bytes. */
+    size_t (*ping)(uint8_t *out, size_t size);
+    /* Bytes that encode() will write at most; 0 when this adapter delivers no such publication. */
     size_t (*encoded_bound)(const struct publication *publication);
     /* Writes whole unmasked WebSocket frames; returns their bytes. */
     size_t (*encode)(const struct publication *publication, uint8_t *out);
+    bool centrifuge_codes; /* closes with the codes of that protocol (close_reason.h) */
 };
 
-extern const struct adapter adapter_raw, adapter_echo;
+extern const struct adapter adapter_raw, adapter_echo, adapter_centrifuge;
 
 /* By id; never NULL for id < ADAPTER_COUNT. */
 const struct adapter *adapter_get(enum adapter_id id);

@@ -1,0 +1,125 @@
+/* What others ask of the broker: one heap object that travels to its mailbox, is filled in, and comes back.
+ *
+ * An answer to a reactor travels in the same queue as the messages: what the broker published before it comes
+ * before it, what it publishes later comes after it. So a connection that joins its topic when the answer to
+ * BROKER_SUBSCRIBE is reached gets everything behind `position` once and in order.
+ *
+ * Thread: made by the asker's thread, then the broker's, then the asker's again. Owner: whoever has it; freed by
+ * broker_request_destroy(). Those without a way back (BROKER_LEAVE) are freed by the broker.
+ */
+#pragma once
+
+#include "gateway/broker/engine.h"
+#include "gateway/broker/mail.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum broker_op {
+    BROKER_PUBLISH,
+    BROKER_SUBSCRIBE,      /* from a reactor only: presence, join message, history since a position */
+    BROKER_LEAVE,          /* from a reactor only, no answer: presence and leave message */
+    BROKER_HISTORY,        /* items in `items` */
+    BROKER_HISTORY_REMOVE,
+    BROKER_PRESENCE,       /* JSON object in `json`: client id → client info */
+    BROKER_PRESENCE_STATS, /* `clients`, `users` */
+    BROKER_CHANNELS,       /* JSON object in `json`: topic → {"num_clients": n}; `topic` is a glob or "" */
+    BROKER_INFO,           /* `clients` (subscriptions), `users` (topics) */
+    BROKER_ORDER,          /* `order` goes to every reactor */
+};
+
+enum broker_result {
+    BROKER_OK,
+    BROKER_TOO_LARGE,   /* the payload is longer than limits.message_bytes */
+    BROKER_NO_MEMORY,
+    BROKER_FULL,        /* max_subscribers of the topic, or its presence */
+    BROKER_NOT_KEPT,    /* the topic's rule keeps no history, or no presence */
+};
+
+/* A piece of the request's own allocation, not NUL-terminated. */
+struct text {
+    const char *data;
+    size_t bytes;
+};
+
+enum { BROKER_NO_REACTOR = UINT16_MAX };
+
+struct order;
+
+struct broker_request {
+    struct mail mail; /* first */
+    uint8_t op;       /* enum broker_op */
+    uint8_t result;   /* answer: enum broker_result */
+    uint16_t reactor; /* where the answer goes; BROKER_NO_REACTOR: to reply_to */
+    uint32_t command; /* the asker's own: id of the client's command */
+    uint64_t token;   /* the asker's own: which connection */
+    struct mailbox *reply_to;
+
+    /* asked */
+    struct text topic, payload;
+    struct text tags;      /* BROKER_PUBLISH: JSON object or empty */
+    struct text user;      /* of the client that publishes, joins or leaves */
+    struct text conn_info; /* JSON or empty */
+    struct text chan_info; /* JSON or empty */
+    struct text rest;      /* the asker's own */
+    uint8_t client[16];    /* its id; all zero: a backend's */
+    uint8_t flags;         /* enum subscription_flags, BROKER_SUBSCRIBE and BROKER_LEAVE */
+    bool text;             /* unused when publishing: found out */
+    bool skip_history;     /* BROKER_PUBLISH */
+    bool since_set;        /* BROKER_HISTORY and BROKER_SUBSCRIBE: items behind `since`, which stands below */
+    bool reverse;          /* BROKER_HISTORY */
+    uint32_t limit;        /* BROKER_HISTORY: items; 0: the position only */
+    struct stream_position since;
+    struct order *order; /* BROKER_ORDER: the broker takes it */
+
+    /* answered */
+    int64_t queued; /* BROKER_PUBLISH: connections that it was queued to; −1: refused */
+    bool recovered; /* BROKER_SUBSCRIBE: `items` are all that was missed */
+    struct stream_position position; /* top of the stream; epoch 0: there is none */
+    struct history_item **items;
+    size_t item_count;
+    uint64_t clients, users;
+    char *json; /* malloc()ed */
+    size_t json_bytes;
+};
+
+/* What of a connection's subscription the reactor keeps and the broker must know. */
+enum subscription_flags {
+    SUBSCRIPTION_POSITIONED = 1,  /* it knows its offset: a gap must be told */
+    SUBSCRIPTION_JOIN_LEAVE = 2,  /* it wants join and leave messages */
+    SUBSCRIPTION_PRESENT = 4,     /* it stands in the topic's presence */
+    SUBSCRIPTION_ANNOUNCED = 8,   /* others are told when it joins and leaves */
+    SUBSCRIPTION_JOINING = 16,    /* reactor only: its answer is on its way */
+    SUBSCRIPTION_SERVER = 32,     /* the server subscribed it */
+    SUBSCRIPTION_EXPIRES = 64,    /* reactor only: its session knows when */
+    SUBSCRIPTION_LEFT = 128,      /* reactor only: leave when the answer comes */
+};
+
+/* What a request is made of; texts are copied. */
+struct broker_ask {
+    enum broker_op op;
+    struct text topic, payload, tags, user, conn_info, chan_info, rest;
+};
+/* NULL without memory. */
+struct broker_request *broker_request_create(const struct broker_ask *ask);
+void broker_request_destroy(struct broker_request *request);
+
+/* Something that the server API does to connections, whichever reactor has them. */
+enum order_kind { ORDER_DISCONNECT, ORDER_SUBSCRIBE, ORDER_UNSUBSCRIBE, ORDER_REFRESH };
+
+struct order {
+    _Atomic uint32_t refs;
+    uint8_t kind; /* enum order_kind */
+    bool expired; /* ORDER_REFRESH: it has expired now */
+    uint16_t code; /* ORDER_DISCONNECT: close code */
+    int64_t expire_at; /* ORDER_REFRESH, ORDER_SUBSCRIBE: unix seconds; 0: never */
+    struct text user, topic, reason, client, whitelist, info, data; /* client "": all of the user */
+    bool recover, position; /* ORDER_SUBSCRIBE */
+    struct stream_position since;
+};
+/* One per reactor. */
+struct order_copy {
+    struct mail mail; /* first */
+    struct order *order;
+};
