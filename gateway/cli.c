@@ -139,6 +139,7 @@ void cli_print_help(FILE *out)
           out);
     config_print_help(settings_keys, settings_key_count, out);
     config_print_section_help(&settings_tls_hosts, out);
+    config_print_section_help(&settings_topic_rules, out);
 }
 
 void cli_print_sample(FILE *out)
@@ -151,6 +152,7 @@ void cli_print_sample(FILE *out)
         out);
     config_print_sample(settings_keys, settings_key_count, out);
     config_print_section_sample(&settings_tls_hosts, out);
+    config_print_section_sample(&settings_topic_rules, out);
 }
 
 static const char *descriptors_advice(const struct settings *settings)

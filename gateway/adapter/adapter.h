@@ -42,6 +42,7 @@ struct publication {
     const void *payload; /* of a join or leave: the client info as JSON */
     size_t payload_bytes;
     bool text; /* payload is valid UTF-8 */
+    bool json; /* payload is a valid JSON value; false also when nobody needs to know */
     const char *topic;
     size_t topic_bytes;
     uint64_t offset; /* 0: the topic keeps no history */

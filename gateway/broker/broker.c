@@ -1,36 +1,14 @@
-#include "gateway/broker/broker.h"
-
+/* Publishing, and who gets what: the registry and the reactors' mailboxes. */
 #include "gateway/base/assert.h"
-#include "gateway/base/log.h"
-#include "gateway/broker/registry.h"
+#include "gateway/base/clock.h"
+#include "gateway/broker/broker_internal.h"
+#include "proto/json_text.h"
 #include "proto/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 _Static_assert(ADAPTER_COUNT <= 16, "registry_interest.adapters has 16 bits");
-
-/* A reactor, and its deliveries that wait for broker_flush(). */
-struct target {
-    struct mailbox *mail;
-    struct mailbox_node *oldest, *newest;
-};
-
-/* Reactors write the first two all the time, so those must not share a cache line with what the publisher
- * reads for every command. */
-struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
-    _Alignas(64) _Atomic uint64_t inflight;
-    struct mailbox mailbox;
-    _Alignas(64) struct registry registry;
-    struct target *targets; /* per reactor */
-    uint16_t *held;         /* reactors whose chain is not empty, so that a flush does not look at all */
-    uint16_t held_count;
-    uint16_t reactors;
-    uint64_t message_bytes;
-    uint64_t inflight_limit;
-    struct log_limit no_memory;
-    struct broker_served served;
-};
 
 struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes,
                                                uint32_t hash, uint32_t subscribers, uint32_t adapters)
@@ -40,7 +18,7 @@ struct broker_interest *broker_interest_create(uint16_t reactor, const char *top
     if (!interest)
         return NULL;
     *interest = (struct broker_interest){
-        .mail.kind = BROKER_INTEREST,
+        .mail.kind = MAIL_INTEREST,
         .topic_hash = hash,
         .subscribers = subscribers,
         .adapters = adapters,
@@ -49,30 +27,6 @@ struct broker_interest *broker_interest_create(uint16_t reactor, const char *top
     };
     memcpy(interest->topic, topic, topic_bytes);
     return interest;
-}
-
-struct broker_request *broker_request_create(struct mailbox *reply_to, uint64_t token, const char *topic,
-                                             size_t topic_bytes, const void *payload, size_t payload_bytes)
-{
-    PG_ASSERT(topic_bytes >= 1 && topic_bytes <= TOPIC_BYTES_MAX);
-    size_t bytes;
-    if (__builtin_add_overflow(sizeof(struct broker_request) + topic_bytes, payload_bytes, &bytes))
-        return NULL;
-    struct broker_request *request = malloc(bytes);
-    if (!request)
-        return NULL;
-    *request = (struct broker_request){
-        .mail.kind = BROKER_REQUEST,
-        .reply_to = reply_to,
-        .token = token,
-        .queued = -1,
-        .topic_bytes = (uint8_t)topic_bytes,
-        .payload_bytes = payload_bytes,
-    };
-    memcpy(request->data, topic, topic_bytes);
-    if (payload_bytes > 0)
-        memcpy(request->data + topic_bytes, payload, payload_bytes);
-    return request;
 }
 
 struct broker *broker_create(const struct broker_config *config)
@@ -84,6 +38,8 @@ struct broker *broker_create(const struct broker_config *config)
         .reactors = config->reactors,
         .message_bytes = config->message_bytes,
         .inflight_limit = config->inflight_bytes,
+        .settings = config->settings,
+        .engine = config->engine,
     };
     size_t reactors = config->reactors > 0 ? config->reactors : 1;
     broker->targets = calloc(reactors, sizeof *broker->targets);
@@ -110,7 +66,10 @@ void broker_destroy(struct broker *broker)
     PG_ASSERT(broker_inflight_bytes(broker) == 0); /* messages point to the gauge */
     for (struct mailbox_node *node = mailbox_detach(&broker->mailbox), *next; node; node = next) {
         next = node->next;
-        free(node); /* interest or request alike; nobody is left to answer to */
+        if (((struct mail *)node)->kind == MAIL_REQUEST) /* nobody is left to answer to */
+            broker_request_destroy((struct broker_request *)node);
+        else
+            free(node);
     }
     mailbox_fini(&broker->mailbox);
     registry_fini(&broker->registry);
@@ -146,24 +105,24 @@ void broker_drain_mail(struct broker *broker)
     struct mailbox_node *answered = NULL, **last = &answered;
     for (struct mailbox_node *node = mailbox_detach(&broker->mailbox), *next; node; node = next) {
         next = node->next;
-        if (((struct broker_mail *)node)->kind == BROKER_INTEREST) {
+        if (((struct mail *)node)->kind == MAIL_INTEREST) {
             take_interest(broker, (struct broker_interest *)node);
             continue;
         }
         struct broker_request *request = (struct broker_request *)node;
-        request->queued = broker_publish(broker, request->data, request->topic_bytes,
-                                         request->data + request->topic_bytes, request->payload_bytes);
-        if (request->queued >= 0) {
-            broker->served.publishes++;
-            broker->served.bytes += request->payload_bytes;
-            broker->served.reached += (uint64_t)request->queued;
+        broker_serve_mailed(broker, request);
+        if (request->op == BROKER_LEAVE)
+            broker_request_destroy(request);
+        else if (request->op == BROKER_SUBSCRIBE)
+            continue; /* it is on its way back */
+        else if (request->reactor != BROKER_NO_REACTOR)
+            broker_hold(broker, request->reactor, node); /* among the messages, in order */
+        else {
+            node->next = NULL;
+            *last = node;
+            last = &node->next;
         }
-        node->next = NULL;
-        *last = node;
-        last = &node->next;
     }
-    if (!answered)
-        return;
     broker_flush(broker); /* whoever reads the answer finds the message on its way */
     for (struct mailbox_node *next; answered; answered = next) {
         next = answered->next;
@@ -171,8 +130,9 @@ void broker_drain_mail(struct broker *broker)
     }
 }
 
-static void hold(struct broker *broker, uint16_t reactor, struct mailbox_node *node)
+void broker_hold(struct broker *broker, uint16_t reactor, struct mailbox_node *node)
 {
+    PG_ASSERT(reactor < broker->reactors);
     struct target *target = &broker->targets[reactor];
     node->next = NULL;
     if (target->newest)
@@ -191,36 +151,123 @@ struct broker_served broker_take_served(struct broker *broker)
     return served;
 }
 
-int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,
-                       size_t payload_bytes)
+const struct topic_rule *broker_rule(const struct broker *broker, const char *topic, size_t topic_bytes)
 {
-    PG_ASSERT(topic_bytes >= 1 && topic_bytes <= TOPIC_BYTES_MAX);
-    if (broker->message_bytes != 0 && payload_bytes > broker->message_bytes)
-        return -1;
-    uint32_t hash = topic_hash(topic, topic_bytes);
-    const struct registry_entry *entry = registry_find(&broker->registry, hash, topic, topic_bytes);
+    static const struct topic_rule none = {.name = ""};
+    if (!broker->settings || broker->settings->topics.count == 0)
+        return &none;
+    return topic_rule_find(broker->settings, topic, topic_bytes);
+}
+
+/* Encodes once and holds one delivery for each reactor that has the topic. Connections, or -1 without memory. */
+static int64_t deliver(struct broker *broker, struct publication *publication, uint32_t hash)
+{
+    const struct registry_entry *entry =
+        registry_find(&broker->registry, hash, publication->topic, publication->topic_bytes);
     if (!entry)
         return 0;
     const struct registry_interest *interests = registry_interests(entry);
     uint32_t adapters = 0;
     for (uint16_t i = 0; i < entry->count; i++)
         adapters |= interests[i].adapters;
-    struct publication publication = {
-        .payload = payload,
-        .payload_bytes = payload_bytes,
-        .text = utf8_valid(payload, payload_bytes),
-        .topic = topic,
-        .topic_bytes = topic_bytes,
-    };
-    struct message *message = message_create(&publication, hash, adapters, entry->count, &broker->inflight);
+    if (adapters & 1u << ADAPTER_CENTRIFUGE && !publication->json && publication->text)
+        publication->json = json_text_valid(publication->payload, publication->payload_bytes);
+    struct message *message =
+        message_create(publication, hash, adapters, entry->count, &broker->inflight);
     if (!message)
         return -1;
     uint64_t queued = 0;
     for (uint16_t i = 0; i < entry->count; i++) {
         queued += interests[i].subscribers;
-        hold(broker, interests[i].reactor, &message->deliveries[i].node);
+        broker_hold(broker, interests[i].reactor, &message->deliveries[i].mail.node);
     }
     return (int64_t)queued;
+}
+
+struct append {
+    bool done;
+    enum engine_result result;
+    struct stream_position position;
+};
+
+static void appended(void *context, enum engine_result result, struct stream_position position,
+                     struct history_item *item)
+{
+    struct append *append = context;
+    *append = (struct append){.done = true, .result = result, .position = position};
+    if (item)
+        history_item_unref(item);
+}
+
+/* Puts a publication into its topic's history. False: refused. */
+static bool keep(struct broker *broker, const struct topic_rule *rule, struct publication *publication, uint32_t hash,
+                 uint64_t *epoch)
+{
+    publication->json = publication->text && json_text_valid(publication->payload, publication->payload_bytes);
+    struct history_contents contents = {
+        .payload = publication->payload,
+        .payload_bytes = publication->payload_bytes,
+        .info = publication->info,
+        .info_bytes = publication->info_bytes,
+        .tags = publication->tags,
+        .tags_bytes = publication->tags_bytes,
+        .published_ms = clock_realtime_ms(),
+        .text = publication->text,
+        .json = publication->json,
+    };
+    struct history_options options = broker_history_options(rule);
+    struct append append = {0};
+    struct engine_topic topic = {publication->topic, publication->topic_bytes, hash};
+    broker->engine->ops->append(broker->engine, topic, &options, &contents, clock_monotonic_ms(), appended, &append);
+    PG_ASSERT(append.done); /* an engine that answers later needs publishers that wait: not built yet */
+    publication->offset = append.position.offset;
+    *epoch = append.position.epoch;
+    return append.result == ENGINE_OK;
+}
+
+int64_t broker_publish_with(struct broker *broker, struct publication *publication, bool skip_history,
+                            uint64_t *epoch)
+{
+    PG_ASSERT(publication->topic_bytes >= 1 && publication->topic_bytes <= TOPIC_BYTES_MAX);
+    uint64_t stream = 0;
+    if (epoch)
+        *epoch = 0;
+    if (broker->message_bytes != 0 && publication->payload_bytes > broker->message_bytes)
+        return -1;
+    uint32_t hash = topic_hash(publication->topic, publication->topic_bytes);
+    const struct topic_rule *rule = broker_rule(broker, publication->topic, publication->topic_bytes);
+    bool kept = rule->history_size > 0 && !skip_history && broker->engine &&
+                publication->kind == PUBLICATION_MESSAGE;
+    /* Nobody there and nothing kept: the commonest publication of all costs no more than this. */
+    if (!kept && !broker->listener &&
+        !registry_find(&broker->registry, hash, publication->topic, publication->topic_bytes))
+        return 0;
+    publication->text = publication->kind != PUBLICATION_MESSAGE ||
+                        utf8_valid(publication->payload, publication->payload_bytes);
+    if (kept && !keep(broker, rule, publication, hash, &stream))
+        return -1;
+    if (epoch)
+        *epoch = stream;
+    int64_t queued = deliver(broker, publication, hash);
+    if (queued < 0 && kept)
+        log_limited(&broker->no_memory, LOG_ERROR, "message_lost", "cause=%s", "no_memory");
+    if (broker->listener)
+        broker->listener(broker->listener_context, publication);
+    return queued;
+}
+
+int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,
+                       size_t payload_bytes)
+{
+    struct publication publication = {
+        .payload = payload, .payload_bytes = payload_bytes, .topic = topic, .topic_bytes = topic_bytes};
+    return broker_publish_with(broker, &publication, false, NULL);
+}
+
+void broker_listen(struct broker *broker, broker_listener_fn *listener, void *context)
+{
+    broker->listener = listener;
+    broker->listener_context = context;
 }
 
 void broker_flush(struct broker *broker)

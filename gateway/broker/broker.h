@@ -1,10 +1,10 @@
-/* The broker: which reactor has subscribers of which topic, and publishing to them.
+/* The broker: which reactor has subscribers of which topic, publishing to them, and what a topic keeps.
  *
- * Registry and publishing belong to one thread (the publisher's), so the total order of a topic's messages is
- * the order of its calls. Reactors tell it about their subscribers with interest items in its mailbox; other
- * threads publish with request items. Before it executes commands that it has just read from a socket, the
- * publisher's thread must call broker_drain_mail(): then whoever was told "subscribed" by a reactor that
- * pushed its interest first will be counted and reached.
+ * Registry, publishing and the engine belong to one thread (the publisher's), so the total order of a topic's
+ * messages is the order of its calls. Reactors tell it about their subscribers with interest items in its
+ * mailbox; all else that other threads want of it are requests (request.h). Before it executes commands that it
+ * has just read from a socket, the publisher's thread must call broker_drain_mail(): then whoever was told
+ * "subscribed" by a reactor that pushed its interest first will be counted and reached.
  *
  * Owner: the broker owns registry entries; items belong to the broker once pushed (interest: freed by it;
  * request: handed back).
@@ -12,17 +12,11 @@
 #pragma once
 
 #include "gateway/broker/message.h"
-
-enum broker_mail_kind { BROKER_INTEREST, BROKER_REQUEST };
-
-struct broker_mail {
-    struct mailbox_node node; /* first */
-    enum broker_mail_kind kind;
-};
+#include "gateway/broker/request.h"
 
 /* From a reactor: it has now `subscribers` connections for the topic (absolute, 0 removes). */
 struct broker_interest {
-    struct broker_mail mail; /* first */
+    struct mail mail; /* first */
     uint32_t topic_hash;
     uint32_t subscribers;
     uint32_t adapters; /* bit per adapter_id that needs an encoded frame */
@@ -33,20 +27,6 @@ struct broker_interest {
 struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes,
                                                uint32_t hash, uint32_t subscribers, uint32_t adapters);
 
-/* From the admin listener or the demo page: publish, then push the request back to `reply_to` with `queued`
- * filled in. */
-struct broker_request {
-    struct broker_mail mail; /* first */
-    struct mailbox *reply_to;
-    uint64_t token; /* the asker's own */
-    int64_t queued; /* answer: connections that it was queued to, or -1 when refused (too large, no memory) */
-    uint8_t topic_bytes;
-    size_t payload_bytes;
-    char data[]; /* topic, payload */
-};
-struct broker_request *broker_request_create(struct mailbox *reply_to, uint64_t token, const char *topic,
-                                             size_t topic_bytes, const void *payload, size_t payload_bytes);
-
 struct broker;
 
 struct broker_config {
@@ -54,6 +34,8 @@ struct broker_config {
     struct mailbox **reactor_mail; /* one per reactor, not owned */
     uint64_t message_bytes;        /* largest payload; 0: no limit */
     uint64_t inflight_bytes;       /* bound of broker_congested(); 0: none */
+    const struct settings *settings; /* for the rules of topics; NULL: no topic has one */
+    struct engine *engine;           /* not owned; NULL: nothing is kept */
 };
 
 struct broker *broker_create(const struct broker_config *config); /* NULL without memory */
@@ -67,7 +49,26 @@ void broker_drain_mail(struct broker *broker);
  * wake per reactor. topic_bytes 1 … TOPIC_BYTES_MAX. */
 int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,
                        size_t payload_bytes);
+/* The same with all that a publication may have. `offset`, `text` and `json` are found out and filled in; `epoch`
+ * (may be NULL) gets the stream's, 0 when the topic keeps no history. */
+int64_t broker_publish_with(struct broker *broker, struct publication *publication, bool skip_history,
+                            uint64_t *epoch);
 void broker_flush(struct broker *broker);
+
+/* Does what a request asks for, fills in its answer. For this thread's own requests; those in the mailbox are
+ * served by broker_drain_mail(). Never BROKER_SUBSCRIBE, BROKER_LEAVE, BROKER_ORDER. */
+void broker_serve(struct broker *broker, struct broker_request *request);
+/* The rule of a topic. Never NULL. */
+const struct topic_rule *broker_rule(const struct broker *broker, const char *topic, size_t topic_bytes);
+
+/* Hears every publication, join and leave on this thread, in order, before its deliveries leave; whatever topic,
+ * subscribed or not. NULL: nobody listens, and publishing to nobody costs nothing more. */
+typedef void broker_listener_fn(void *context, const struct publication *publication);
+void broker_listen(struct broker *broker, broker_listener_fn *listener, void *context);
+
+/* Lets the engine expire what is due; returns milliseconds until the next call is wanted, UINT64_MAX: none. */
+uint64_t broker_maintain(struct broker *broker, uint64_t now_ms);
+struct engine_stats broker_engine_stats(const struct broker *broker);
 
 /* What was published by request items since the last call: the publish socket counts its own. */
 struct broker_served {

@@ -110,6 +110,7 @@ struct message *message_create(const struct publication *publication, uint32_t h
         .topic_hash = hash,
         .total_bytes = (uint32_t)total,
         .topic_bytes = (uint8_t)publication->topic_bytes,
+        .kind = (uint8_t)publication->kind,
         .text = publication->text,
         .delivery_count = deliveries,
         .published_ns = clock_monotonic_ns(),
@@ -118,7 +119,7 @@ struct message *message_create(const struct publication *publication, uint32_t h
     };
     atomic_init(&message->refs, deliveries > 0 ? deliveries : 1);
     for (uint16_t i = 0; i < deliveries; i++)
-        message->deliveries[i] = (struct delivery){.message = message};
+        message->deliveries[i] = (struct delivery){.mail.kind = MAIL_DELIVERY, .message = message};
     memcpy(message->data, publication->topic, publication->topic_bytes);
     uint32_t offset = (uint32_t)publication->topic_bytes;
     for (unsigned id = 0; id < ADAPTER_COUNT; id++) {

@@ -6,7 +6,7 @@
 #pragma once
 
 #include "gateway/adapter/adapter.h"
-#include "gateway/base/mailbox.h"
+#include "gateway/broker/mail.h"
 
 #include <stdatomic.h>
 
@@ -15,7 +15,7 @@ struct message;
 /* What lands in a reactor's mailbox: one per reactor that has subscribers; embedded in the message, which its
  * reference keeps alive. */
 struct delivery {
-    struct mailbox_node node; /* first */
+    struct mail mail; /* first */
     struct message *message;
 };
 
@@ -29,6 +29,7 @@ struct message {
     uint32_t topic_hash;
     uint32_t total_bytes; /* of this allocation: what counts against limits.inflight_bytes */
     uint8_t topic_bytes;
+    uint8_t kind; /* enum publication_kind */
     bool text;
     uint16_t delivery_count;
     uint64_t published_ns;      /* clock_monotonic_ns() when the publisher parsed it */

@@ -65,13 +65,12 @@ struct broker_request {
     struct text rest;      /* the asker's own */
     uint8_t client[16];    /* its id; all zero: a backend's */
     uint8_t flags;         /* enum subscription_flags, BROKER_SUBSCRIBE and BROKER_LEAVE */
-    bool text;             /* unused when publishing: found out */
     bool skip_history;     /* BROKER_PUBLISH */
     bool since_set;        /* BROKER_HISTORY and BROKER_SUBSCRIBE: items behind `since`, which stands below */
     bool reverse;          /* BROKER_HISTORY */
     uint32_t limit;        /* BROKER_HISTORY: items; 0: the position only */
     struct stream_position since;
-    struct order *order; /* BROKER_ORDER: the broker takes it */
+    struct order *order; /* BROKER_ORDER: a reference */
 
     /* answered */
     int64_t queued; /* BROKER_PUBLISH: connections that it was queued to; −1: refused */
@@ -118,7 +117,10 @@ struct order {
     bool recover, position; /* ORDER_SUBSCRIBE */
     struct stream_position since;
 };
-/* One per reactor. */
+/* Copies the texts; one reference. NULL without memory. */
+struct order *order_create(const struct order *wanted);
+void order_unref(struct order *order); /* any thread */
+/* One per reactor; the reactor frees it and drops its reference. */
 struct order_copy {
     struct mail mail; /* first */
     struct order *order;

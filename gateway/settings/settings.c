@@ -368,6 +368,24 @@ const struct config_key settings_keys[] = {
      .max = 1000000,
      .help = "Requests that may wait for their turn; past it, clients are told of an error at once."},
 
+    {.name = "history.memory",
+     .type = CONFIG_SIZE,
+     .offset = AT(history.memory),
+     .default_value = "256MiB",
+     .min = MIB,
+     .max = 1024 * GIB,
+     .zero = "no limit",
+     .help = "Memory of all topics' histories together; past it, the histories that were least recently used "
+             "go."},
+    {.name = "presence.clients",
+     .type = CONFIG_UINT,
+     .offset = AT(presence.clients),
+     .default_value = "10000",
+     .min = 1,
+     .max = 100000000,
+     .zero = "no limit",
+     .help = "Clients that stand in one topic's presence; those beyond it are subscribed, but not seen."},
+
     {.name = "demo.enabled",
      .type = CONFIG_BOOL,
      .offset = AT(demo.enabled),
@@ -437,7 +455,8 @@ const struct config_section settings_tls_hosts = {
 struct config *settings_config(struct settings *settings)
 {
     struct config *config = config_create(settings_keys, settings_key_count, settings);
-    if (config && !config_add_section(config, &settings_tls_hosts)) {
+    if (config && (!config_add_section(config, &settings_tls_hosts) ||
+                   !config_add_section(config, &settings_topic_rules))) {
         config_destroy(config);
         return NULL;
     }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "gateway/base/config.h"
+#include "gateway/settings/topic_rule.h"
 #include "gateway/tls/tls_context.h"
 
 enum reactor_choice { REACTOR_LEAST_CONNECTIONS, REACTOR_ROUND_ROBIN };
@@ -73,6 +74,16 @@ struct settings {
         int format; /* enum log_format */
     } log;
     struct {
+        struct topic_rule *rules; /* one of every [topic PATTERN], in the file's order */
+        size_t count;
+    } topics;
+    struct {
+        uint64_t memory; /* bytes of all histories; 0: no limit */
+    } history;
+    struct {
+        uint64_t clients; /* in one topic's presence; 0: no limit */
+    } presence;
+    struct {
         bool core_dumps;
         uint64_t records_per_key;
     } debug;
@@ -80,7 +91,8 @@ struct settings {
 
 extern const struct config_key settings_keys[];
 extern const size_t settings_key_count;
-extern const struct config_section settings_tls_hosts; /* [tls HOST] */
+extern const struct config_section settings_tls_hosts;   /* [tls HOST] */
+extern const struct config_section settings_topic_rules; /* [topic PATTERN] */
 
 /* A config of all of these, with defaults in `settings` (zeroed by the caller). NULL without memory. */
 struct config *settings_config(struct settings *settings);

@@ -1,0 +1,90 @@
+#include "gateway/broker/request.h"
+
+#include "gateway/base/assert.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Copies one text behind the others. */
+static struct text keep(char **at, struct text from)
+{
+    struct text kept = {.data = *at, .bytes = from.bytes};
+    if (from.bytes > 0)
+        memcpy(*at, from.data, from.bytes);
+    *at += from.bytes;
+    return kept;
+}
+
+struct broker_request *broker_request_create(const struct broker_ask *ask)
+{
+    const struct text *texts[] = {&ask->topic,     &ask->payload,   &ask->tags, &ask->user,
+                                  &ask->conn_info, &ask->chan_info, &ask->rest};
+    size_t bytes = sizeof(struct broker_request);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (__builtin_add_overflow(bytes, texts[i]->bytes, &bytes))
+            return NULL;
+    struct broker_request *request = malloc(bytes);
+    if (!request)
+        return NULL;
+    char *at = (char *)(request + 1);
+    *request = (struct broker_request){
+        .mail.kind = MAIL_REQUEST,
+        .op = (uint8_t)ask->op,
+        .reactor = BROKER_NO_REACTOR,
+        .topic = keep(&at, ask->topic),
+        .payload = keep(&at, ask->payload),
+        .tags = keep(&at, ask->tags),
+        .user = keep(&at, ask->user),
+        .conn_info = keep(&at, ask->conn_info),
+        .chan_info = keep(&at, ask->chan_info),
+        .rest = keep(&at, ask->rest),
+        .queued = -1,
+    };
+    return request;
+}
+
+void broker_request_destroy(struct broker_request *request)
+{
+    if (!request)
+        return;
+    for (size_t i = 0; i < request->item_count; i++)
+        history_item_unref(request->items[i]);
+    free((void *)request->items);
+    free(request->json);
+    order_unref(request->order);
+    free(request);
+}
+
+struct order *order_create(const struct order *wanted)
+{
+    const struct text *texts[] = {&wanted->user,      &wanted->topic, &wanted->reason, &wanted->client,
+                                  &wanted->whitelist, &wanted->info,  &wanted->data};
+    size_t bytes = sizeof(struct order);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (__builtin_add_overflow(bytes, texts[i]->bytes, &bytes))
+            return NULL;
+    struct order *order = malloc(bytes);
+    if (!order)
+        return NULL;
+    char *at = (char *)(order + 1);
+    *order = *wanted;
+    atomic_init(&order->refs, 1);
+    order->user = keep(&at, wanted->user);
+    order->topic = keep(&at, wanted->topic);
+    order->reason = keep(&at, wanted->reason);
+    order->client = keep(&at, wanted->client);
+    order->whitelist = keep(&at, wanted->whitelist);
+    order->info = keep(&at, wanted->info);
+    order->data = keep(&at, wanted->data);
+    return order;
+}
+
+void order_unref(struct order *order)
+{
+    if (!order)
+        return;
+    uint32_t before = atomic_fetch_sub_explicit(&order->refs, 1, memory_order_acq_rel);
+    PG_ASSERT(before > 0);
+    if (before == 1)
+        free(order);
+}
