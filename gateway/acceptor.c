@@ -346,7 +346,7 @@ void acceptor_destroy(struct acceptor *acceptor)
                                                                     : NULL;
          node;) {
         struct mailbox_node *next = node->next;
-        free((struct broker_request *)node);
+        broker_request_destroy((struct broker_request *)node);
         node = next;
     }
     for (uint32_t i = 0; acceptor->batches && i < acceptor->shared->port_count; i++) {

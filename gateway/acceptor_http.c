@@ -113,6 +113,18 @@ static bool admit(struct acceptor *acceptor, struct pending *pending, const stru
     return result == AUTH_OK;
 }
 
+/* Must the broker have its say before the topics are joined? */
+static bool asks_broker(const struct settings *settings, const struct adapter_admission *admission)
+{
+    if (admission->since_set)
+        return true;
+    for (size_t at = 0; at < admission->topics_bytes; at += 1u + admission->topics[at])
+        if (topic_rule_find(settings, (const char *)&admission->topics[at + 1], admission->topics[at])
+                ->max_subscribers > 0)
+            return true;
+    return false;
+}
+
 static void upgrade(struct acceptor *acceptor, struct pending *pending, const struct http_request *request,
                     int adapter)
 {
@@ -157,6 +169,10 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
                 .topic_count = admission->topic_count,
                 .suite = pending->suite,
                 .topics_bytes = admission->topics_bytes,
+                .ask_broker = asks_broker(shared->settings, admission),
+                .since_set = admission->since_set,
+                .since_offset = admission->since_offset,
+                .since_epoch = admission->since_epoch,
                 .plain_bytes = (uint32_t)early,
                 .raw_bytes = pending->raw.len,
                 .ip_handle = pending->ip_handle,
@@ -198,7 +214,7 @@ static void demo_publish(struct acceptor *acceptor, struct pending *pending,
         return;
     }
     uint64_t token = acceptor_event_data(acceptor, pending);
-    struct broker_request *ask = broker_request_create(&acceptor->mailbox, token, topic, topic_bytes,
+    struct broker_request *ask = broker_request_publish(&acceptor->mailbox, token, topic, topic_bytes,
                                                        request->body.data, request->body.len);
     if (!ask) {
         pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
@@ -223,7 +239,7 @@ void pending_publish_answer(struct acceptor *acceptor, struct broker_request *an
         if (pending->state == PENDING_RESPONSE)
             pending_continue(acceptor, pending);
     }
-    free(answer);
+    broker_request_destroy(answer);
 }
 
 static void route(struct acceptor *acceptor, struct pending *pending, const struct http_request *request)

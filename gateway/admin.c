@@ -214,7 +214,7 @@ static bool ask_broker(struct admin *admin, struct connection *connection, const
         return false;
     uint64_t token = ++admin->last_token << 8 | index_of(admin, connection);
     struct broker_request *request =
-        broker_request_create(&admin->mailbox, token, route->topic, route->topic_bytes, body.data, body.len);
+        broker_request_publish(&admin->mailbox, token, route->topic, route->topic_bytes, body.data, body.len);
     if (!request)
         return false;
     admin->held_bytes += body.len;
@@ -401,13 +401,13 @@ static void take_answers(struct admin *admin)
         struct broker_request *request = (struct broker_request *)(void *)node;
         struct connection *connection = &admin->connections[request->token % CONNECTIONS_MAX];
         node = node->next;
-        admin->held_bytes -= request->payload_bytes;
+        admin->held_bytes -= request->payload.bytes;
         if (connection->state == CONNECTION_WAITING && connection->token == request->token) {
             struct admin_response response;
             admin_route_published(request->queued, &response);
             respond(admin, connection, &response);
         }
-        free(request);
+        broker_request_destroy(request);
     }
 }
 

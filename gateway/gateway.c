@@ -8,6 +8,7 @@
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
+#include "gateway/broker/engine_memory.h"
 #include "gateway/harden.h"
 #include "gateway/plan.h"
 #include "gateway/proxy/proxy.h"
@@ -36,6 +37,7 @@ struct gateway {
     struct reactor_port *ports;
     uint32_t reactor_count, reactors_started;
     struct auth *auth;
+    struct engine *engine;
     struct broker *broker;
     struct publisher *publisher;
     bool publisher_started;
@@ -166,7 +168,13 @@ static bool build_reactors(struct gateway *gateway, uint32_t capacity)
 
 static bool start_reactors(struct gateway *gateway)
 {
+    struct engine_memory_config memory = {.history_bytes = gateway->settings->history.memory};
+    gateway->engine = engine_memory_create(&memory);
+    if (!gateway->engine)
+        return no_memory(gateway);
     struct broker_config config = {
+        .settings = gateway->settings,
+        .engine = gateway->engine,
         .reactors = (uint16_t)gateway->reactor_count,
         .reactor_mail = gateway->reactor_mail,
         .message_bytes = gateway->settings->limits.message_bytes,
@@ -551,6 +559,8 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
         publisher_destroy(gateway->publisher);
     if (gateway->broker)
         broker_destroy(gateway->broker);
+    if (gateway->engine)
+        gateway->engine->ops->destroy(gateway->engine);
     if (gateway->admin)
         admin_destroy(gateway->admin);
     proxy_destroy(gateway->proxy);

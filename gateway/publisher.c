@@ -37,6 +37,7 @@ struct publisher *publisher_create(const struct publisher_config *config)
         return NULL;
     publisher->settings = config->settings;
     publisher->broker = config->broker;
+    publisher->maintain_ms = UINT64_MAX;
     list_init(&publisher->clients);
     list_init(&publisher->dead);
     list_init(&publisher->strangers);
@@ -186,6 +187,8 @@ static int earlier(const struct publisher *publisher, int wait_ms, uint64_t dead
 static int next_wait(const struct publisher *publisher)
 {
     int wait_ms = publisher->holding ? CONGESTED_POLL_MS : -1;
+    if (publisher->maintain_ms != UINT64_MAX)
+        wait_ms = earlier(publisher, wait_ms, publisher->maintain_ms);
     if (publisher->listen_again_ms != 0)
         wait_ms = earlier(publisher, wait_ms, publisher->listen_again_ms);
     const struct list *lists[] = {&publisher->strangers, &publisher->lingering};
@@ -252,6 +255,8 @@ static void *publisher_main(void *context)
             resume_listeners(publisher);
         count_served(publisher);
         counter_set(&publisher->stats.topics, broker_topic_count(publisher->broker));
+        uint64_t wanted = broker_maintain(publisher->broker, publisher->now_ms);
+        publisher->maintain_ms = wanted == UINT64_MAX ? UINT64_MAX : publisher->now_ms + wanted;
     }
     broker_drain_mail(publisher->broker);
     return NULL;

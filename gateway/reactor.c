@@ -7,6 +7,7 @@
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
 #include "gateway/conn/fanout.h"
+#include "gateway/proxy/proxy.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -57,6 +58,8 @@ struct reactor *reactor_create(const struct reactor_config *config, char *error,
                                .stats = &reactor->stats,
                                .port = config->port,
                                .ip_limit = config->ip_limit,
+                               .auth = config->auth,
+                               .proxy = config->proxy,
                                .reactor = config->number,
                                .capacity = config->capacity};
     bool pool_made = pool_init(&reactor->pool, &pool);
@@ -69,6 +72,7 @@ struct reactor *reactor_create(const struct reactor_config *config, char *error,
         return NULL;
     }
     reactor->pool_live = true;
+    reactor->pool.own_mail = &reactor->mailbox;
     fanout_init(&reactor->fanout, &reactor->pool);
     sem_init(&reactor->started, 0, 0);
     return reactor;
@@ -98,8 +102,11 @@ static bool set_up_thread(struct reactor *reactor)
 {
     const struct reactor_config *config = &reactor->config;
     int keep[] = {STDERR_FILENO, config->transfer_fd, reactor->mailbox.wake_fd,
-                  reactor->pool.broker_mail->wake_fd};
-    if (config->private_fds && !fdtable_make_private(keep, sizeof keep / sizeof keep[0]))
+                  reactor->pool.broker_mail->wake_fd, -1};
+    size_t kept = sizeof keep / sizeof keep[0] - 1;
+    if (config->proxy)
+        keep[kept++] = proxy_mailbox(config->proxy)->wake_fd;
+    if (config->private_fds && !fdtable_make_private(keep, kept))
         return false;
     reactor->pool.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     return reactor->pool.epoll_fd >= 0 &&
@@ -144,6 +151,8 @@ static void open_all(struct reactor *reactor)
         if (!opened[i])
             continue;
         conn_greet(pool, opened[i], &item.record);
+        if (opened[i]->state == CONN_OPEN)
+            conn_opened(pool, opened[i], &item);
         if (opened[i]->state != CONN_FREE && item.record.plain_bytes + item.record.raw_bytes > 0)
             conn_input_early(pool, opened[i], &item);
     }
@@ -240,6 +249,54 @@ static int wait_ms(const struct reactor *reactor)
     return ms < 3600000 ? (int)ms : 3600000;
 }
 
+/* What others have put into the mailbox, in order. */
+static void take_mail(struct reactor *reactor)
+{
+    struct pool *pool = &reactor->pool;
+    for (struct mailbox_node *node = mailbox_detach(&reactor->mailbox), *next; node; node = next) {
+        next = node->next; /* before a message can be freed: the node is inside it */
+        struct mail *mail = (struct mail *)node;
+        switch ((enum mail_kind)mail->kind) {
+        case MAIL_DELIVERY:
+            fanout_accept(&reactor->fanout, mail);
+            break;
+        case MAIL_REQUEST:
+            if (((struct broker_request *)mail)->op == BROKER_SUBSCRIBE)
+                fanout_accept(&reactor->fanout, mail);
+            else
+                conn_answered(pool, (struct broker_request *)mail);
+            break;
+        case MAIL_ORDER:
+            pool_ordered(pool, (struct order_copy *)mail);
+            break;
+        case MAIL_PROXY:
+            conn_proxied(pool, (struct proxy_request *)(void *)mail);
+            break;
+        case MAIL_INTEREST:
+            PG_ASSERT(!"interest is the broker's mail");
+        }
+    }
+}
+
+/* What comes when nobody is there any more. */
+static void drop_mail(struct mailbox *mailbox)
+{
+    for (struct mailbox_node *node = mailbox_detach(mailbox), *next; node; node = next) {
+        next = node->next;
+        struct mail *mail = (struct mail *)node;
+        if (mail->kind == MAIL_DELIVERY)
+            message_unref(((struct delivery *)mail)->message);
+        else if (mail->kind == MAIL_REQUEST)
+            broker_request_destroy((struct broker_request *)mail);
+        else if (mail->kind == MAIL_PROXY)
+            proxy_request_destroy((struct proxy_request *)(void *)mail);
+        else {
+            order_unref(((struct order_copy *)mail)->order);
+            free(mail);
+        }
+    }
+}
+
 static void turn(struct reactor *reactor, const struct epoll_event *events, int count)
 {
     struct pool *pool = &reactor->pool;
@@ -256,7 +313,7 @@ static void turn(struct reactor *reactor, const struct epoll_event *events, int 
     }
     /* Looked at in every turn, not only after a wake: one that came in the meantime is seen sooner. Those who
      * were connected when a message was published come before those who connect now. */
-    fanout_accept(&reactor->fanout, mailbox_detach(&reactor->mailbox));
+    take_mail(reactor);
     if (transfers)
         take_transfers(reactor);
     pool_read_ready(pool);
@@ -292,7 +349,7 @@ static void *reactor_main(void *argument)
         if (drain_ms && !reactor->draining)
             drain_begin(reactor, drain_ms);
     }
-    fanout_accept(&reactor->fanout, mailbox_detach(&reactor->mailbox));
+    drop_mail(&reactor->mailbox);
     fanout_fini(&reactor->fanout);
     pool_fini(&reactor->pool); /* here: descriptors are numbers of this thread's table */
     reactor->pool_live = false;
@@ -332,12 +389,7 @@ bool reactor_try_join(struct reactor *reactor)
 
 void reactor_destroy(struct reactor *reactor)
 {
-    /* Deliveries that came after the thread had ended. */
-    for (struct mailbox_node *node = mailbox_detach(&reactor->mailbox); node;) {
-        struct mailbox_node *next = node->next;
-        message_unref(((struct delivery *)node)->message);
-        node = next;
-    }
+    drop_mail(&reactor->mailbox); /* what came after the thread had ended */
     if (reactor->pool_live)
         pool_fini(&reactor->pool);
     mailbox_fini(&reactor->mailbox);

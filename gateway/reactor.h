@@ -18,6 +18,8 @@ struct reactor_config {
     int transfer_fd; /* receiving end; owned by the reactor from now on */
     struct reactor_port *port;
     struct ip_limit *ip_limit;
+    struct auth *auth;   /* NULL: no keys */
+    struct proxy *proxy; /* NULL: no hooks */
 };
 
 /* NULL with a sentence. */

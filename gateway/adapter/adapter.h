@@ -32,6 +32,8 @@ struct adapter_admission {
     uint16_t topics_bytes;
     uint8_t topics[HTTP_HEAD_MAX];
     char subprotocol[32]; /* to answer with, or "" */
+    bool since_set;       /* one topic, and what was published behind this offset is to come first */
+    uint64_t since_offset, since_epoch; /* epoch 0: not said */
 };
 
 enum publication_kind { PUBLICATION_MESSAGE, PUBLICATION_JOIN, PUBLICATION_LEAVE };
@@ -54,6 +56,8 @@ struct publication {
 
 struct auth;
 struct broker_request;
+struct proxy;
+struct text;
 struct order;
 struct proxy_request;
 
@@ -88,8 +92,9 @@ struct adapter_link_ops {
                  void (*visit)(struct adapter_link *link, void *context, const char *topic, size_t topic_bytes,
                                uint8_t flags),
                  void *context);
-    /* Hands a request to the backend hooks; proxied() is called. Takes the request. False: there is no proxy. */
-    bool (*proxy)(struct adapter_link *link, struct proxy_request *request);
+    /* Hands a request of a kind that is served (proxy_serves()) to the backend hooks; proxied() is called. Takes the
+     * request. */
+    void (*proxy)(struct adapter_link *link, struct proxy_request *request);
     /* expired() is called in so many milliseconds, instead of what was set before; 0: never. */
     void (*deadline)(struct adapter_link *link, uint64_t ms);
 };
@@ -97,6 +102,7 @@ struct adapter_link {
     const struct adapter_link_ops *ops;
     const struct settings *settings;
     struct auth *auth;       /* keys; NULL: none configured */
+    struct proxy *proxy;     /* hooks; NULL: none configured */
     struct session *session; /* NULL unless the adapter has sessions */
     uint64_t token;          /* names this connection in requests of its own */
     uint64_t now_s;          /* unix seconds */
@@ -119,6 +125,8 @@ struct adapter {
     /* The connection has come to its reactor; its 101 is queued. `identity`: see transfer.h. NULL without
      * `sessions`. */
     void (*opened)(struct adapter_link *link, const char *identity, size_t identity_bytes);
+    /* Texts that live as long as the session: its user and the JSON of its info. NULL without `sessions`. */
+    void (*who)(const struct session *session, struct text *user, struct text *conn_info);
     /* The last call for a connection: its subscriptions are gone. Only the session may be used. NULL without
      * `sessions`. */
     void (*ended)(struct session *session);

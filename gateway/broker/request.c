@@ -43,6 +43,19 @@ struct broker_request *broker_request_create(const struct broker_ask *ask)
     return request;
 }
 
+struct broker_request *broker_request_publish(struct mailbox *reply_to, uint64_t token, const char *topic,
+                                              size_t topic_bytes, const void *payload, size_t payload_bytes)
+{
+    struct broker_ask ask = {
+        .op = BROKER_PUBLISH, .topic = {topic, topic_bytes}, .payload = {payload, payload_bytes}};
+    struct broker_request *request = broker_request_create(&ask);
+    if (request) {
+        request->reply_to = reply_to;
+        request->token = token;
+    }
+    return request;
+}
+
 void broker_request_destroy(struct broker_request *request)
 {
     if (!request)

@@ -53,6 +53,7 @@ struct broker_request {
     uint8_t result;   /* answer: enum broker_result */
     uint16_t reactor; /* where the answer goes; BROKER_NO_REACTOR: to reply_to */
     uint32_t command; /* the asker's own: id of the client's command */
+    uint32_t join;    /* BROKER_SUBSCRIBE: which of the connection's joins, the reactor's own */
     uint64_t token;   /* the asker's own: which connection */
     struct mailbox *reply_to;
 
@@ -89,10 +90,9 @@ enum subscription_flags {
     SUBSCRIPTION_JOIN_LEAVE = 2,  /* it wants join and leave messages */
     SUBSCRIPTION_PRESENT = 4,     /* it stands in the topic's presence */
     SUBSCRIPTION_ANNOUNCED = 8,   /* others are told when it joins and leaves */
-    SUBSCRIPTION_JOINING = 16,    /* reactor only: its answer is on its way */
+    SUBSCRIPTION_JOINING = 16,    /* reactor only: the broker's answer is on its way */
     SUBSCRIPTION_SERVER = 32,     /* the server subscribed it */
-    SUBSCRIPTION_EXPIRES = 64,    /* reactor only: its session knows when */
-    SUBSCRIPTION_LEFT = 128,      /* reactor only: leave when the answer comes */
+    SUBSCRIPTION_OWN = 64,        /* the adapter's own, for what it likes */
 };
 
 /* What a request is made of; texts are copied. */
@@ -103,6 +103,9 @@ struct broker_ask {
 /* NULL without memory. */
 struct broker_request *broker_request_create(const struct broker_ask *ask);
 void broker_request_destroy(struct broker_request *request);
+/* A backend's publication, answered to `reply_to`. NULL without memory. */
+struct broker_request *broker_request_publish(struct mailbox *reply_to, uint64_t token, const char *topic,
+                                              size_t topic_bytes, const void *payload, size_t payload_bytes);
 
 /* Something that the server API does to connections, whichever reactor has them. */
 enum order_kind { ORDER_DISCONNECT, ORDER_SUBSCRIBE, ORDER_UNSUBSCRIBE, ORDER_REFRESH };

@@ -5,11 +5,11 @@
 
 struct close_row {
     const char *label, *text;
-    uint16_t code;
+    uint16_t code, centrifuge;
 };
 
 static const struct close_row close_rows[CLOSE_REASON_COUNT] = {
-#define X(name, label, code, text) [name] = {label, text, code},
+#define X(name, label, code, centrifuge, text) [name] = {label, text, code, centrifuge},
     CLOSE_REASONS(X)
 #undef X
 };
@@ -33,4 +33,10 @@ const char *close_reason_text(enum close_reason reason)
 uint16_t close_reason_code(enum close_reason reason)
 {
     return close_row(reason)->code;
+}
+
+uint16_t close_reason_centrifuge_code(enum close_reason reason)
+{
+    const struct close_row *row = close_row(reason);
+    return row->centrifuge ? row->centrifuge : row->code;
 }

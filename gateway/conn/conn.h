@@ -14,6 +14,7 @@
 
 #include "gateway/base/slab.h"
 #include "gateway/base/wheel.h"
+#include "gateway/broker/request.h"
 #include "gateway/conn/buffer.h"
 #include "gateway/conn/close_reason.h"
 #include "gateway/conn/outbox.h"
@@ -47,8 +48,9 @@ struct conn_extra {
 
 /* Where a connection stands in a topic. */
 struct subscription {
-    uint32_t topic;
-    uint32_t position;
+    uint32_t topic : 24;
+    uint32_t flags : 8; /* enum subscription_flags */
+    uint32_t position;  /* with SUBSCRIPTION_JOINING: which request's answer it waits for */
 };
 
 struct conn {

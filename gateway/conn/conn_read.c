@@ -9,55 +9,6 @@
 
 enum { IDLE_RECORDS_FORGET_MS = 1000 };
 
-/* The adapter's view of a connection while it handles one message. */
-struct link {
-    struct adapter_link base; /* first */
-    struct pool *pool;
-    struct conn *conn;
-};
-
-static void link_send(struct adapter_link *base, bool text, const void *payload, size_t payload_bytes)
-{
-    struct link *link = (struct link *)base;
-    if (link->conn->state != CONN_OPEN)
-        return;
-    uint8_t header[WS_SERVER_HEADER_MAX];
-    size_t header_bytes = ws_frame_header(header, text ? WS_TEXT : WS_BINARY, true, payload_bytes);
-    /* Small frames leave in one piece; of a large one the payload is not worth another copy's memory when the
-     * socket takes it. */
-    uint8_t small[2048];
-    if (header_bytes + payload_bytes <= sizeof small) {
-        memcpy(small, header, header_bytes);
-        if (payload_bytes)
-            memcpy(small + header_bytes, payload, payload_bytes);
-        conn_answer(link->pool, link->conn, small, header_bytes + payload_bytes);
-        return;
-    }
-    uint8_t *frame = malloc(header_bytes + payload_bytes);
-    if (!frame) {
-        pool_destroy(link->pool, link->conn, CLOSE_INTERNAL);
-        return;
-    }
-    memcpy(frame, header, header_bytes);
-    memcpy(frame + header_bytes, payload, payload_bytes);
-    conn_answer(link->pool, link->conn, frame, header_bytes + payload_bytes);
-    free(frame);
-}
-
-static void link_close(struct adapter_link *base, uint16_t code, const char *text)
-{
-    struct link *link = (struct link *)base;
-    conn_close(link->pool, link->conn, CLOSE_APPLICATION, code, text);
-}
-
-static const struct adapter_link_ops link_ops = {.send = link_send, .close = link_close};
-
-static void deliver(struct pool *pool, struct conn *conn, bool text, const uint8_t *payload, size_t bytes)
-{
-    struct link link = {.base.ops = &link_ops, .pool = pool, .conn = conn};
-    adapter_get(conn->adapter)->message(&link.base, text, payload, bytes);
-}
-
 static void close_for_code(struct pool *pool, struct conn *conn, uint16_t code, const char *error)
 {
     if (conn->state != CONN_OPEN) { /* our close frame is on its way; there is no second one */
@@ -92,7 +43,7 @@ static void handle_data(struct pool *pool, struct conn *conn, const struct ws_fr
         return;
     bool text = (frame->opcode == WS_CONTINUATION ? first_opcode : frame->opcode) == WS_TEXT;
     if (frame->fin && frame->opcode != WS_CONTINUATION) {
-        deliver(pool, conn, text, frame->payload, (size_t)frame->payload_bytes);
+        conn_deliver(pool, conn, text, frame->payload, (size_t)frame->payload_bytes);
         return;
     }
     struct conn_extra *extra = conn_borrow(conn);
@@ -104,7 +55,7 @@ static void handle_data(struct pool *pool, struct conn *conn, const struct ws_fr
         return;
     struct buffer whole = extra->message;
     extra->message = (struct buffer){0};
-    deliver(pool, conn, text, whole.data, whole.len);
+    conn_deliver(pool, conn, text, whole.data, whole.len);
     buffer_fini(&whole);
 }
 

@@ -188,6 +188,74 @@ static bool past_bound(const struct pool *pool, const struct conn *conn, size_t 
     return limit && cost + bytes + OUTBOX_ITEM_COST > limit;
 }
 
+/* Slow consumers
+ * ------------------------------------------------------------------------------------------------------- */
+
+struct choice {
+    const struct pool *pool;
+    const struct message *newest;
+    bool same_topic; /* only what has the newest one's topic */
+};
+
+static bool same_topic(const struct message *a, const struct message *b)
+{
+    return a->topic_hash == b->topic_hash && a->topic_bytes == b->topic_bytes &&
+           memcmp(message_topic(a), message_topic(b), a->topic_bytes) == 0;
+}
+
+static enum slow_policy slow_policy(const struct pool *pool, const struct message *message)
+{
+    return (enum slow_policy)topic_rule_find(pool->settings, message_topic(message), message->topic_bytes)
+        ->slow_consumer;
+}
+
+static bool may_drop(void *context, const struct message *message)
+{
+    const struct choice *choice = context;
+    return same_topic(message, choice->newest) ||
+           (!choice->same_topic && slow_policy(choice->pool, message) != SLOW_DISCONNECT);
+}
+
+static bool is_positioned(const struct pool *pool, struct conn *conn, const struct message *message)
+{
+    uint32_t topic =
+        topics_find(&pool->topics, message_topic(message), message->topic_bytes, message->topic_hash);
+    const struct subscription *own = topic == TOPIC_NONE ? NULL : conn_subscription(conn, topic);
+    return own && own->flags & SUBSCRIPTION_POSITIONED;
+}
+
+static void drop_waiting(struct pool *pool, struct conn *conn, uint64_t bytes, struct choice *choice)
+{
+    struct outbox *outbox = &conn->extra->outbox;
+    uint64_t before = outbox->bytes;
+    counter_add(&pool->stats->drops, outbox_drop_chosen(outbox, bytes, may_drop, choice));
+    counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
+}
+
+/* Past the bound: does what the topic's rule says. True when the message is not to be queued: it was dropped, or
+ * the connection is closing. */
+static bool slow(struct pool *pool, struct conn *conn, const struct message *message, size_t bytes)
+{
+    enum slow_policy policy = slow_policy(pool, message);
+    struct choice choice = {.pool = pool, .newest = message, .same_topic = policy == SLOW_LATEST};
+    if (policy != SLOW_DISCONNECT && conn->extra) {
+        if (is_positioned(pool, conn, message)) {
+            /* It must not see a later offset before it knows of the gap. */
+            choice.same_topic = true;
+            drop_waiting(pool, conn, UINT64_MAX, &choice);
+            counter_add(&pool->stats->drops, 1);
+            conn_gap(pool, conn, message);
+            return true;
+        }
+        drop_waiting(pool, conn, policy == SLOW_LATEST ? UINT64_MAX : bytes + OUTBOX_ITEM_COST, &choice);
+        if (!past_bound(pool, conn, bytes))
+            return false;
+    }
+    counter_add(&pool->stats->drops, 1); /* this one; conn_close() counts those that it drops */
+    conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+    return true;
+}
+
 /* Makes room for a frame. What waits may only be waiting for the end of the turn: then it goes out now, and
  * the frame behind it. Returns how many bytes of the frame have been sent that way; the connection may be
  * closing or gone after it. */
@@ -212,11 +280,8 @@ void conn_queue_message(struct pool *pool, struct conn *conn, struct message *me
         return;
     }
     begun = begun || taken > 0;
-    if (!begun && past_bound(pool, conn, bytes)) {
-        counter_add(&pool->stats->drops, 1); /* this one; conn_close() counts those that it drops */
-        conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+    if (!begun && past_bound(pool, conn, bytes) && slow(pool, conn, message, bytes))
         return;
-    }
     struct conn_extra *extra = conn_borrow(conn);
     if (!extra || !outbox_push_message(&extra->outbox, message, data + taken, bytes - taken, begun)) {
         counter_add(&pool->stats->drops, 1);

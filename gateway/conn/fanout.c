@@ -12,6 +12,7 @@ enum { BATCH_MESSAGES = 64, BATCH_BYTES = TLS_RECORD_PLAINTEXT_MAX, PREFETCH = 4
 /* What a topic is sending now. */
 struct batch {
     uint32_t count;
+    uint8_t kind; /* enum publication_kind, of all of them */
     struct message *messages[BATCH_MESSAGES]; /* one reference each */
     struct {
         const uint8_t *data; /* NULL: not built yet */
@@ -62,15 +63,21 @@ static struct mailbox_node *pending_pop(struct topic *topic)
     return node;
 }
 
+/* The message of a delivery, or NULL when the node is an answer. */
 static struct message *delivery_message(struct mailbox_node *node)
 {
-    return ((struct delivery *)node)->message;
+    return ((struct mail *)node)->kind == MAIL_DELIVERY ? ((struct delivery *)node)->message : NULL;
 }
 
 static void drop_pending(struct topic *topic)
 {
-    for (struct mailbox_node *node; (node = pending_pop(topic));)
-        message_unref(delivery_message(node));
+    for (struct mailbox_node *node; (node = pending_pop(topic));) {
+        struct message *message = delivery_message(node);
+        if (message)
+            message_unref(message);
+        else
+            broker_request_destroy((struct broker_request *)node);
+    }
 }
 
 void fanout_fini(struct fanout *fanout)
@@ -87,30 +94,33 @@ void fanout_fini(struct fanout *fanout)
         batch_free(fanout->spare[--fanout->spare_count]);
 }
 
-void fanout_accept(struct fanout *fanout, struct mailbox_node *deliveries)
+void fanout_accept(struct fanout *fanout, struct mail *mail)
 {
     struct topics *topics = &fanout->pool->topics;
-    while (deliveries) {
-        struct mailbox_node *node = deliveries;
-        deliveries = node->next; /* before the message can be freed: the node is inside it */
-        struct message *message = delivery_message(node);
-        uint32_t index =
-            topics_find(topics, message_topic(message), message->topic_bytes, message->topic_hash);
+    struct mailbox_node *node = &mail->node;
+    struct message *message = delivery_message(node);
+    uint32_t index;
+    if (message) {
+        index = topics_find(topics, message_topic(message), message->topic_bytes, message->topic_hash);
         if (index == TOPIC_NONE) {
             message_unref(message); /* its last subscriber left while it was on its way */
-            continue;
+            return;
         }
-        struct topic *topic = topics_at(topics, index);
-        node->next = NULL;
-        if (topic->pending_tail)
-            topic->pending_tail->next = node;
-        else
-            topic->pending_head = node;
-        topic->pending_tail = node;
-        if (!topic->queued) {
-            topic->queued = true;
-            list_append(&fanout->run, &topic->run);
-        }
+    } else {
+        const struct text *name = &((struct broker_request *)mail)->topic;
+        index = topics_find(topics, name->data, name->bytes, topic_hash(name->data, name->bytes));
+        PG_ASSERT(index != TOPIC_NONE); /* whoever waits for an answer keeps it */
+    }
+    struct topic *topic = topics_at(topics, index);
+    node->next = NULL;
+    if (topic->pending_tail)
+        topic->pending_tail->next = node;
+    else
+        topic->pending_head = node;
+    topic->pending_tail = node;
+    if (!topic->queued) {
+        topic->queued = true;
+        list_append(&fanout->run, &topic->run);
     }
 }
 
@@ -122,6 +132,18 @@ static size_t message_wire_bytes(const struct message *message)
         if (message->frames[i].bytes > most)
             most = message->frames[i].bytes;
     return most;
+}
+
+/* Connections whose answers have had their turn join; returns how many. */
+static uint32_t join_answered(struct fanout *fanout, struct topic *topic, uint32_t most)
+{
+    uint32_t joined = 0;
+    while (topic->pending_head && !delivery_message(topic->pending_head) && joined < most) {
+        struct broker_request *answer = (struct broker_request *)pending_pop(topic);
+        conn_joined(fanout->pool, topics_index(&fanout->pool->topics, topic), answer);
+        joined++;
+    }
+    return joined;
 }
 
 /* Starts the topic's next batch. False when there is nothing, or no memory (then it stays pending and is
@@ -136,9 +158,12 @@ static bool batch_begin(struct fanout *fanout, struct topic *topic)
     size_t bytes = 0;
     while (topic->pending_head && batch->count < BATCH_MESSAGES) {
         struct message *message = delivery_message(topic->pending_head);
+        if (!message || (batch->count > 0 && message->kind != batch->kind))
+            break;
         size_t more = message_wire_bytes(message);
         if (batch->count > 0 && bytes + more > BATCH_BYTES)
             break;
+        batch->kind = message->kind;
         (void)pending_pop(topic);
         batch->messages[batch->count++] = message;
         bytes += more;
@@ -177,7 +202,8 @@ static bool batch_wire(struct batch *batch, enum adapter_id adapter)
 }
 
 /* Queues what of the batch has not been taken: `taken` bytes are gone already. */
-static void queue_rest(struct pool *pool, struct conn *conn, const struct batch *batch, size_t taken)
+static void queue_rest(struct pool *pool, struct conn *conn, uint32_t topic, const struct batch *batch,
+                       size_t taken)
 {
     for (uint32_t i = 0; i < batch->count; i++) {
         struct message *message = batch->messages[i];
@@ -186,7 +212,8 @@ static void queue_rest(struct pool *pool, struct conn *conn, const struct batch 
             taken -= bytes;
             continue;
         }
-        if (conn->state != CONN_OPEN) { /* closed on the way: it misses these as well */
+        /* Closed on the way, or told of a gap: it misses these as well. */
+        if (conn->state != CONN_OPEN || !conn_subscription(conn, topic)) {
             counter_add(&pool->stats->drops, 1);
             continue;
         }
@@ -196,9 +223,12 @@ static void queue_rest(struct pool *pool, struct conn *conn, const struct batch 
     }
 }
 
-static void serve(struct pool *pool, struct conn *conn, struct batch *batch)
+static void serve(struct pool *pool, struct conn *conn, const struct topic *topic, struct batch *batch)
 {
     PG_ASSERT(conn->state == CONN_OPEN);
+    if (batch->kind != PUBLICATION_MESSAGE &&
+        !(conn_subscription(conn, topics_index(&pool->topics, topic))->flags & SUBSCRIPTION_JOIN_LEAVE))
+        return;
     if (!batch->wire[conn->adapter].data && !batch_wire(batch, conn->adapter)) {
         counter_add(&pool->stats->drops, batch->count);
         pool_destroy(pool, conn, CLOSE_INTERNAL); /* it would miss messages: say so by closing */
@@ -216,7 +246,7 @@ static void serve(struct pool *pool, struct conn *conn, struct batch *batch)
     else if (!waiting)
         taken = conn_send_direct(pool, conn, batch->wire[conn->adapter].data, bytes);
     if (taken < bytes)
-        queue_rest(pool, conn, batch, taken);
+        queue_rest(pool, conn, topics_index(&pool->topics, topic), batch, taken);
 }
 
 /* Slots are fetched from memory two steps ahead of their keys, keys one step ahead of their use. */
@@ -245,7 +275,9 @@ uint32_t fanout_slice(struct fanout *fanout, uint32_t budget)
     uint32_t served = 0;
     while (served < budget && !list_empty(&fanout->run)) {
         struct topic *topic = LIST_ITEM(list_pop(&fanout->run), struct topic, run);
-        if (!topic->batch && !batch_begin(fanout, topic)) {
+        if (!topic->batch)
+            served += join_answered(fanout, topic, budget - served);
+        if (served < budget && !topic->batch && !batch_begin(fanout, topic)) {
             if (topic->pending_head) { /* no memory: wait for better times, let others go on */
                 list_append(&fanout->run, &topic->run);
                 return served;
@@ -257,7 +289,7 @@ uint32_t fanout_slice(struct fanout *fanout, uint32_t budget)
             /* Serving may end connections and so shorten the array: the cursor is moved first, and by whoever
              * shortens it. */
             struct conn *conn = pool_conn(pool, subscribers[--topic->cursor]);
-            serve(pool, conn, topic->batch);
+            serve(pool, conn, topic, topic->batch);
             /* Large messages are as much work as several small ones. (The slot stays until the turn's end.)
              */
             served += 1 + (uint32_t)(topic->batch->wire[conn->adapter].bytes / BATCH_BYTES);

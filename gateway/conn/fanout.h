@@ -1,6 +1,9 @@
 /* From a reactor's mailbox to its subscribers: what a topic has waiting becomes one batch, a batch is served
  * in slices, topics take turns.
  *
+ * An answer to BROKER_SUBSCRIBE stands among the messages where the broker put it: its connection joins when
+ * those before it have been served, and gets those behind it.
+ *
  * A batch is at most one TLS record's worth of frames (or one larger message): a connection gets it in one
  * system call, and over wss in one record. A connection of several topics collects what one turn has for it
  * in its outbox, which is flushed once at the end of the turn.
@@ -23,8 +26,8 @@ struct fanout {
 
 void fanout_init(struct fanout *fanout, struct pool *pool);
 void fanout_fini(struct fanout *fanout); /* drops what still waits */
-/* Takes a detached chain of deliveries. */
-void fanout_accept(struct fanout *fanout, struct mailbox_node *deliveries);
+/* Takes a delivery, or an answer to BROKER_SUBSCRIBE, into its topic's queue. */
+void fanout_accept(struct fanout *fanout, struct mail *mail);
 /* Serves up to `budget` connections, fewer when messages are large; returns how much of the budget it used.
  */
 uint32_t fanout_slice(struct fanout *fanout, uint32_t budget);

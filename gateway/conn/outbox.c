@@ -161,6 +161,27 @@ uint32_t outbox_drop_unsent(struct outbox *outbox)
     return dropped;
 }
 
+uint32_t outbox_drop_chosen(struct outbox *outbox, uint64_t bytes, outbox_choose_fn *choose, void *context)
+{
+    uint32_t dropped = 0, kept = 0, count = outbox->count;
+    uint64_t gone = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct outbox_item *item = item_at(outbox, i);
+        if (gone < bytes && item->message && !item->begun && choose(context, item->message)) {
+            gone += item->bytes + OUTBOX_ITEM_COST;
+            outbox->bytes -= item->bytes;
+            item_release(item, NULL);
+            dropped++;
+            continue;
+        }
+        if (kept != i)
+            *item_at(outbox, kept) = *item;
+        kept++;
+    }
+    outbox->count = kept;
+    return dropped;
+}
+
 void outbox_fini(struct outbox *outbox)
 {
     for (uint32_t i = 0; i < outbox->count; i++) {

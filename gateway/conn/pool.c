@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 enum { GRAINS_PER_PERIOD = 16, GRAIN_MAX_MS = 1000, ADVANCE_BUDGET = 1024 };
+enum { TOPICS_MAX = 1 << 24 }; /* subscription.topic has 24 bits */
 
 static uint32_t grain_of(uint64_t ticks)
 {
@@ -37,6 +38,8 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         .stats = config->stats,
         .port = config->port,
         .ip_limit = config->ip_limit,
+        .auth = config->auth,
+        .proxy = config->proxy,
         .reactor = config->reactor,
         .epoll_fd = -1,
         .freed_head = SLAB_NONE,
@@ -50,7 +53,8 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
     uint64_t topics = (uint64_t)config->capacity * 4;
     if (!slab_init(&pool->conns, sizeof(struct conn), config->capacity) ||
         !slab_init(&pool->tls, sizeof(struct conn_tls), config->capacity) ||
-        !topics_init(&pool->topics, topics < (1u << 24) ? (uint32_t)topics + 1024 : 1u << 24))
+        !slab_init(&pool->sessions, sizeof(struct session), config->capacity) ||
+        !topics_init(&pool->topics, topics < TOPICS_MAX - 1024 ? (uint32_t)topics + 1024 : TOPICS_MAX))
         return false;
     slab_hide(&pool->tls); /* it is nothing but keys */
     wheel_init(&pool->wheel, pool->conns.base + offsetof(struct conn, timer), sizeof(struct conn), pool->now);
@@ -75,6 +79,8 @@ void pool_fini(struct pool *pool)
         slab_fini(&pool->conns);
     if (pool->tls.base)
         slab_fini(&pool->tls);
+    if (pool->sessions.base)
+        slab_fini(&pool->sessions);
     if (pool->crypto)
         tls_crypto_destroy(pool->crypto);
     if (pool->ws_reader)
@@ -129,96 +135,6 @@ void conn_give_back(struct conn *conn)
     conn->extra = NULL;
 }
 
-/* Subscriptions
- * ----------------------------------------------------------------------------------------------------------
- */
-
-static struct subscription *subscriptions(struct conn *conn)
-{
-    return conn->topic_count > 1 ? conn->many : &conn->one;
-}
-
-static void subscription_moved(void *context, uint32_t conn_index, uint32_t topic, uint32_t position)
-{
-    struct conn *conn = pool_conn(context, conn_index);
-    struct subscription *own = subscriptions(conn);
-    for (uint32_t i = 0; i < conn->topic_count; i++) {
-        if (own[i].topic == topic) {
-            own[i].position = position;
-            return;
-        }
-    }
-    PG_ASSERT(!"a moved subscriber knows its topic");
-}
-
-void pool_leave(struct pool *pool, struct conn *conn)
-{
-    struct subscription *own = subscriptions(conn);
-    for (uint32_t i = 0; i < conn->topic_count; i++)
-        topics_unsubscribe(&pool->topics, own[i].topic, own[i].position, subscription_moved, pool);
-    if (conn->topic_count > 1)
-        free(conn->many);
-    conn->topic_count = 0;
-}
-
-static bool join_topics(struct pool *pool, struct conn *conn, const struct transfer_item *item)
-{
-    uint32_t wanted = item->record.topic_count;
-    struct subscription *own = &conn->one;
-    if (wanted > 1) {
-        own = malloc(wanted * sizeof *own);
-        if (!own)
-            return false;
-    }
-    uint32_t joined = 0;
-    const uint8_t *at = item->topics, *end = item->topics + item->record.topics_bytes;
-    while (joined < wanted && at < end && at + 1 + at[0] <= end) {
-        const char *name = (const char *)at + 1;
-        uint32_t topic = topics_intern(&pool->topics, name, at[0], topic_hash(name, at[0]));
-        if (topic == TOPIC_NONE)
-            break;
-        own[joined].topic = topic;
-        if (!topics_subscribe(&pool->topics, topic, pool_index(pool, conn), conn->adapter,
-                              &own[joined].position)) {
-            topics_collect(&pool->topics, topic);
-            break;
-        }
-        joined++;
-        at += 1 + at[0];
-    }
-    if (wanted > 1)
-        conn->many = own;
-    conn->topic_count = (uint8_t)wanted;
-    if (joined == wanted)
-        return true;
-    for (uint32_t i = 0; i < joined; i++)
-        topics_unsubscribe(&pool->topics, own[i].topic, own[i].position, subscription_moved, pool);
-    if (wanted > 1)
-        free(own);
-    conn->topic_count = 0;
-    return false;
-}
-
-void pool_tell_broker(struct pool *pool)
-{
-    for (uint32_t index; (index = topics_next_dirty(&pool->topics)) != TOPIC_NONE;) {
-        struct topic *topic = topics_at(&pool->topics, index);
-        bool news = topic->reported != topic->count ||
-                    (topic->count && topic->reported_mask != topic->adapter_subscribers_mask);
-        if (news) {
-            struct broker_interest *interest =
-                broker_interest_create(pool->reactor, topic->name, topic->name_bytes, topic->hash,
-                                       topic->count, topic->adapter_subscribers_mask);
-            PG_ASSERT(interest); /* without it subscribers would miss messages silently: better to stop */
-            topic->reported = topic->count;
-            topic->reported_mask = topic->adapter_subscribers_mask;
-            mailbox_push(pool->broker_mail, &interest->mail.node);
-        }
-        topics_collect(&pool->topics, index);
-    }
-    counter_set(&pool->stats->topics, pool->topics.used);
-}
-
 /* Deadlines
  * --------------------------------------------------------------------------------------------------------------
  */
@@ -245,20 +161,35 @@ void pool_arm(struct pool *pool, struct conn *conn)
             due = conn->next_ping;
             any = true;
         }
+        const struct session *session = pool_session(pool, conn);
+        if (session && session->deadline && (!any || (int32_t)(session->deadline - due) < 0)) {
+            due = session->deadline;
+            any = true;
+        }
     }
     if (any)
         wheel_arm(&pool->wheel, pool_index(pool, conn), due);
 }
 
-static void send_ping(struct pool *pool, struct conn *conn)
+/* False: the client has not answered the ping before, and is closed. */
+static bool send_ping(struct pool *pool, struct conn *conn)
 {
     uint8_t frame[2 + WS_CONTROL_PAYLOAD_MAX];
-    size_t bytes = ws_frame_control(frame, WS_PING, NULL, 0);
-    counter_add(&pool->stats->pings, 1);
+    const struct adapter *adapter = adapter_get((enum adapter_id)conn->adapter);
+    const struct session *session = pool_session(pool, conn);
     conn->next_ping = round_up(pool->now + (uint32_t)pool->ping_ticks, pool->ping_grain);
+    if (session && !session->connected)
+        return true;
+    if (adapter->ping && pool->now - conn->last_heard > pool->ping_ticks + pool->ping_grain) {
+        conn_close(pool, conn, CLOSE_NO_PONG, 0, NULL);
+        return false;
+    }
+    size_t bytes = adapter->ping ? adapter->ping(frame, sizeof frame) : ws_frame_control(frame, WS_PING, NULL, 0);
+    counter_add(&pool->stats->pings, 1);
     if (!conn->extra ||
         outbox_empty(&conn->extra->outbox)) /* behind queued messages a ping would say nothing new */
         conn_send_own(pool, conn, frame, bytes);
+    return conn->state == CONN_OPEN;
 }
 
 /* Output that waits: true when the client has taken none of it for idle.timeout, whatever it may say itself.
@@ -290,10 +221,16 @@ static void deadline(void *context, uint32_t index)
         if (conn->state != CONN_OPEN)
             return;
     }
-    if (pool->ping_ticks && (int32_t)(pool->now - conn->next_ping) >= 0)
-        send_ping(pool, conn);
-    if (conn->state == CONN_OPEN)
-        pool_arm(pool, conn);
+    struct session *session = pool_session(pool, conn);
+    if (session && session->deadline && (int32_t)(pool->now - session->deadline) >= 0) {
+        session->deadline = 0;
+        conn_expired(pool, conn);
+        if (conn->state != CONN_OPEN)
+            return;
+    }
+    if (pool->ping_ticks && (int32_t)(pool->now - conn->next_ping) >= 0 && !send_ping(pool, conn))
+        return;
+    pool_arm(pool, conn);
 }
 
 void pool_advance(struct pool *pool)
@@ -341,8 +278,10 @@ struct conn *pool_open(struct pool *pool, const struct transfer_item *item)
                                 .data.u64 = conn_event_data(pool, conn)};
     if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) != 0)
         goto no_epoll;
-    if (!join_topics(pool, conn, item))
+    if (!pool_join_topics(pool, conn, item))
         goto no_epoll;
+    if (pool_session(pool, conn))
+        *pool_session(pool, conn) = (struct session){0};
     pool_arm(pool, conn);
     counter_add(&pool->stats->connections[conn->adapter][conn_transport(conn)], 1);
     counter_add(&pool->stats->opened, 1);
@@ -372,6 +311,8 @@ void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason
         reason = conn->reason; /* what began the close is why it ends */
     pool_leave(pool, conn);
     wheel_cancel(&pool->wheel, pool_index(pool, conn));
+    if (pool_session(pool, conn))
+        adapter_get((enum adapter_id)conn->adapter)->ended(pool_session(pool, conn));
     if (conn->extra) {
         struct conn_extra *extra = conn->extra;
         counter_sub(&pool->stats->outbox_bytes, extra->outbox.bytes);

@@ -28,12 +28,17 @@ struct pool {
     struct reactor_port *port;
     struct ip_limit *ip_limit;
     struct mailbox *broker_mail; /* set before the reactor's thread starts */
+    struct mailbox *own_mail;    /* the reactor's: answers come there */
+    struct auth *auth;           /* NULL: no keys */
+    struct proxy *proxy;         /* NULL: no hooks */
     uint16_t reactor;            /* number, for interest items */
+    uint32_t next_join;          /* tells a connection's joins of one topic apart */
     int epoll_fd;
     uint32_t now; /* tick, read once a turn */
     uint32_t
         next_generation; /* of the next connection: no two uses of a slot share one for 2^32 connections */
     struct slab conns, tls;
+    struct slab sessions; /* by a connection's index; only the memory is used: nothing is allocated in it */
     struct wheel wheel;
     struct topics topics;
     struct tls_crypto *crypto;
@@ -52,6 +57,8 @@ struct pool_config {
     struct reactor_stats *stats;
     struct reactor_port *port;
     struct ip_limit *ip_limit;
+    struct auth *auth;   /* NULL: no keys */
+    struct proxy *proxy; /* NULL: no hooks */
     uint16_t reactor;
     uint32_t capacity;
 };
@@ -70,6 +77,13 @@ static inline uint32_t pool_index(const struct pool *pool, const struct conn *co
 static inline struct conn_tls *pool_tls(const struct pool *pool, const struct conn *conn)
 {
     return slab_at(&pool->tls, conn->tls);
+}
+/* NULL when its adapter has none. */
+static inline struct session *pool_session(const struct pool *pool, const struct conn *conn)
+{
+    return adapter_get((enum adapter_id)conn->adapter)->sessions
+               ? slab_at(&pool->sessions, pool_index(pool, conn))
+               : NULL;
 }
 static inline enum tls_suite conn_suite(const struct conn *conn)
 {
@@ -102,6 +116,21 @@ void pool_free_closed(struct pool *pool);
 /* Fires due deadlines. */
 void pool_advance(struct pool *pool);
 void pool_arm(struct pool *pool, struct conn *conn);
+
+/* pool_topics.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* Joins the topics of a transfer that need no word of the broker's first. False without memory: none is joined. */
+bool pool_join_topics(struct pool *pool, struct conn *conn, const struct transfer_item *item)
+    __attribute__((warn_unused_result));
+/* Where the connection stands in a topic, or NULL. Valid until it joins or leaves one. */
+struct subscription *conn_subscription(struct conn *conn, uint32_t topic);
+/* False without memory. */
+bool conn_add_subscription(struct conn *conn, struct subscription subscription)
+    __attribute__((warn_unused_result));
+/* Leaves one topic: tells the broker what it must know. */
+void pool_leave_topic(struct pool *pool, struct conn *conn, uint32_t topic);
 
 /* The extra, borrowed when there is none; NULL without memory. */
 struct conn_extra *conn_borrow(struct conn *conn);
@@ -163,6 +192,28 @@ bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, s
 
 /* Sends a KeyUpdate of ours now. May destroy the connection. */
 void conn_send_key_update(struct pool *pool, struct conn *conn);
+
+/* conn_link.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+struct proxy_request;
+/* One whole message of the client's, for its adapter. */
+void conn_deliver(struct pool *pool, struct conn *conn, bool text, const uint8_t *payload, size_t bytes);
+/* After conn_greet(): the adapter begins its conversation, and joins that need the broker's word begin. */
+void conn_opened(struct pool *pool, struct conn *conn, const struct transfer_item *item);
+/* The answer to BROKER_SUBSCRIBE has had its turn among the topic's messages. Frees it. */
+void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answer);
+/* Any other answer of the broker's. Frees it. */
+void conn_answered(struct pool *pool, struct broker_request *answer);
+/* The answer of a backend hook. Frees it. */
+void conn_proxied(struct pool *pool, struct proxy_request *answer);
+/* What the server API ordered, for all connections. Frees it. */
+void pool_ordered(struct pool *pool, struct order_copy *copy);
+/* The session's deadline has passed. */
+void conn_expired(struct pool *pool, struct conn *conn);
+/* Messages of this topic were dropped: a positioned subscription is ended, so that the client recovers. */
+void conn_gap(struct pool *pool, struct conn *conn, const struct message *message);
 
 /* conn_close.c
  * ---------------------------------------------------------------------------------------------------------

@@ -153,6 +153,22 @@ bool topics_subscribe(struct topics *topics, uint32_t index, uint32_t conn, enum
     return true;
 }
 
+void topics_expect(struct topics *topics, uint32_t index, enum adapter_id adapter)
+{
+    struct topic *topic = topics_at(topics, index);
+    topic->joining++;
+    topic->adapter_subscribers_mask |= (uint16_t)(1u << adapter);
+    mark_dirty(topics, index);
+}
+
+void topics_expected(struct topics *topics, uint32_t index)
+{
+    struct topic *topic = topics_at(topics, index);
+    PG_ASSERT(topic->joining > 0);
+    topic->joining--;
+    mark_dirty(topics, index);
+}
+
 static void subscribers_shrink(struct topic *topic)
 {
     if (topic->cap <= 64 || topic->count > topic->cap / 4)
@@ -210,7 +226,7 @@ static void cell_remove(struct topics *topics, uint32_t hash, uint32_t index)
 void topics_collect(struct topics *topics, uint32_t index)
 {
     struct topic *topic = topics_at(topics, index);
-    if (topic->count > 0 || topic->dirty || topic->queued || topic->batch || topic->pending_head)
+    if (topic_interest(topic) > 0 || topic->dirty || topic->queued || topic->batch || topic->pending_head)
         return;
     cell_remove(topics, topic->hash, index);
     topic_release(topic);

@@ -25,6 +25,7 @@ struct topic {
         uint32_t few[2];
         uint32_t *many;
     };
+    uint32_t joining;    /* connections whose place waits for the broker's answer: the broker counts them, too */
     uint32_t reported;   /* the count that the broker knows; UINT32_MAX: never told */
     uint32_t dirty_next; /* list of topics whose count changed, index + 1; 0: end; see `dirty` */
     uint32_t cursor;     /* of the fan-out under way */
@@ -33,7 +34,8 @@ struct topic {
     uint8_t name_bytes;
     bool dirty, queued;
     struct batch *batch;                              /* the fan-out under way, or NULL */
-    struct mailbox_node *pending_head, *pending_tail; /* deliveries that wait, oldest first */
+    /* Deliveries and answers to BROKER_SUBSCRIBE that wait, oldest first. */
+    struct mailbox_node *pending_head, *pending_tail;
     struct list run;                                  /* link in the reactor's run queue while `queued` */
     char *name;                                       /* not NUL-terminated */
 };
@@ -75,6 +77,15 @@ uint32_t topics_intern(struct topics *topics, const char *name, size_t bytes, ui
 /* Adds a subscriber (a connection's slot); its position goes to *position. False without memory. */
 bool topics_subscribe(struct topics *topics, uint32_t index, uint32_t conn, enum adapter_id adapter,
                       uint32_t *position) __attribute__((warn_unused_result));
+
+/* One more connection, or one less, whose answer from the broker is on its way. */
+void topics_expect(struct topics *topics, uint32_t index, enum adapter_id adapter);
+void topics_expected(struct topics *topics, uint32_t index);
+/* What the broker is to know. */
+static inline uint32_t topic_interest(const struct topic *topic)
+{
+    return topic->count + topic->joining;
+}
 
 /* Told when a removal moves another subscriber: `conn` now stands at `position` of topic `index`. */
 typedef void topics_moved_fn(void *context, uint32_t conn, uint32_t index, uint32_t position);

@@ -44,7 +44,7 @@ void transfer_batch_init(struct transfer_batch *batch)
 bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item)
 {
     const struct transfer_record *record = &item->record;
-    size_t tail = (size_t)record->topics_bytes + record->plain_bytes + record->raw_bytes;
+    size_t tail = (size_t)record->topics_bytes + record->identity_bytes + record->plain_bytes + record->raw_bytes;
     if (batch->count == TRANSFER_BATCH_MAX ||
         batch->message_bytes + sizeof *record + tail > TRANSFER_MESSAGE_MAX)
         return false;
@@ -57,6 +57,9 @@ bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item
     if (record->topics_bytes)
         memcpy(to, item->topics, record->topics_bytes);
     to += record->topics_bytes;
+    if (record->identity_bytes)
+        memcpy(to, item->identity, record->identity_bytes);
+    to += record->identity_bytes;
     if (record->plain_bytes)
         memcpy(to, item->plain, record->plain_bytes);
     to += record->plain_bytes;
@@ -146,7 +149,7 @@ static bool adds_up(const struct transfer_batch *batch, const struct transfer_he
         if (record->version != TRANSFER_VERSION || record->record_bytes != sizeof *record ||
             record->adapter >= ADAPTER_COUNT || record->transport >= TRANSPORT_COUNT)
             return false;
-        tails += (uint64_t)record->topics_bytes + record->plain_bytes + record->raw_bytes;
+        tails += (uint64_t)record->topics_bytes + record->identity_bytes + record->plain_bytes + record->raw_bytes;
     }
     return tails == header->tail_bytes;
 }
@@ -195,7 +198,9 @@ void transfer_item_at(const struct transfer_batch *batch, uint32_t i, uint32_t *
     out->record = batch->records[i];
     const uint8_t *tail = batch->tail + batch->tail_start + *cursor;
     out->topics = tail;
-    out->plain = tail + out->record.topics_bytes;
+    out->identity = tail + out->record.topics_bytes;
+    out->plain = out->identity + out->record.identity_bytes;
     out->raw = out->plain + out->record.plain_bytes;
-    *cursor += out->record.topics_bytes + out->record.plain_bytes + out->record.raw_bytes;
+    *cursor += out->record.topics_bytes + out->record.identity_bytes + out->record.plain_bytes +
+               out->record.raw_bytes;
 }

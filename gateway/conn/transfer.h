@@ -1,7 +1,7 @@
 /* How a connection moves from an acceptor to a reactor: fixed-size, versioned, pointer-free records with
  * their descriptors (SCM_RIGHTS) over a SOCK_SEQPACKET pair, many in one message.
  *
- * A record is followed by its tail: topics, bytes already decrypted, bytes already received. The reactor
+ * A record is followed by its tail: topics, identity, bytes already decrypted, bytes already received. The reactor
  * answers the upgrade (101) itself, after it has joined the topics and told the broker: whoever has seen the
  * 101 misses nothing that is published from then on.
  *
@@ -19,12 +19,12 @@
 #include <stdint.h>
 
 enum {
-    TRANSFER_VERSION = 1,
+    TRANSFER_VERSION = 2,
     TRANSFER_BATCH_MAX = 64,
     TRANSFER_MESSAGE_MAX =
         60 * 1024, /* bytes of one message: the kernel serves larger ones from high-order pages */
     TRANSFER_EARLY_MAX =
-        50 * 1024, /* plain and raw bytes together; an acceptor reads no more before the upgrade */
+        40 * 1024, /* plain and raw bytes together; an acceptor reads no more before the upgrade */
 };
 
 struct transfer_record {
@@ -33,24 +33,28 @@ struct transfer_record {
     uint8_t adapter;       /* enum adapter_id */
     uint8_t transport;     /* enum transport */
     uint8_t topic_count;
-    uint8_t reserved;
+    uint8_t ask_broker : 1; /* its topics are joined by the broker's answer: history first, or a limit */
+    uint8_t since_set : 1;  /* what was published behind `since_offset` comes first */
     uint16_t suite; /* enum tls_suite; 0 for ws */
     uint16_t topics_bytes;
     uint32_t plain_bytes; /* decrypted, or received over ws: WebSocket frames */
     uint32_t raw_bytes;   /* received over wss, not yet opened */
     uint32_t ip_handle;   /* conn/ip_limit.h; means something in this process only */
+    uint32_t identity_bytes; /* what the acceptor knows of the client: adapter.h, opened() */
+    uint32_t reserved;
+    uint64_t since_offset, since_epoch;
     char accept[29];      /* Sec-WebSocket-Accept */
     char subprotocol[35];
     struct tls_direction read, write;
 };
-_Static_assert(sizeof(struct transfer_record) == 24 + 64 + 168,
+_Static_assert(sizeof(struct transfer_record) == 48 + 64 + 168,
                "fixed size: a change needs a new TRANSFER_VERSION");
 
 /* One received or pending connection: the record and where its tail stands. */
 struct transfer_item {
     int fd;
     struct transfer_record record;
-    const uint8_t *topics, *plain, *raw;
+    const uint8_t *topics, *identity, *plain, *raw;
 };
 
 struct transfer_batch {
