@@ -215,7 +215,7 @@ static void demo_publish(struct acceptor *acceptor, struct pending *pending,
     }
     uint64_t token = acceptor_event_data(acceptor, pending);
     struct broker_request *ask = broker_request_publish(&acceptor->mailbox, token, topic, topic_bytes,
-                                                       request->body.data, request->body.len);
+                                                        request->body.data, request->body.len);
     if (!ask) {
         pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
         return;

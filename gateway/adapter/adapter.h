@@ -47,7 +47,7 @@ struct publication {
     bool json; /* payload is a valid JSON value; false also when nobody needs to know */
     const char *topic;
     size_t topic_bytes;
-    uint64_t offset; /* 0: the topic keeps no history */
+    uint64_t offset;  /* 0: the topic keeps no history */
     const char *info; /* client info of the publishing client as JSON; NULL: a backend published */
     size_t info_bytes;
     const char *tags; /* JSON object; NULL: none */
@@ -68,32 +68,33 @@ enum link_join {
     LINK_FAILED,   /* no memory; the connection is gone */
 };
 
-/* What an adapter may do with the connection that it is called for. Implemented by the reactor. Any of these may
- * end the connection: `link->gone` tells, and then all of them do nothing. */
+/* What an adapter may do with the connection that it is called for. Implemented by the reactor. Any of these
+ * may end the connection: `link->gone` tells, and then all of them do nothing. */
 struct adapter_link;
 struct adapter_link_ops {
     /* Queues one message to this client (framed, sealed and sent by the reactor). */
     void (*send)(struct adapter_link *link, bool text, const void *payload, size_t payload_bytes);
-    /* Starts the closing handshake with a WebSocket close code; `text` is copied (at most 123 bytes count). Nothing
-     * may be sent after it. */
+    /* Starts the closing handshake with a WebSocket close code; `text` is copied (at most 123 bytes count).
+     * Nothing may be sent after it. */
     void (*close)(struct adapter_link *link, uint16_t code, const char *text);
-    /* Asks the broker (not BROKER_SUBSCRIBE or BROKER_LEAVE); answer() is called unless the connection has gone
-     * meanwhile. Takes the request. */
+    /* Asks the broker (not BROKER_SUBSCRIBE or BROKER_LEAVE); answer() is called unless the connection has
+     * gone meanwhile. Takes the request. */
     void (*request)(struct adapter_link *link, struct broker_request *request);
-    /* Subscribes: a BROKER_SUBSCRIBE request with its `flags` set. Takes the request in every case. When its answer
-     * is BROKER_OK, the connection has joined right behind answer()'s return. */
+    /* Subscribes: a BROKER_SUBSCRIBE request with its `flags` set. Takes the request in every case. When its
+     * answer is BROKER_OK, the connection has joined right behind answer()'s return. */
     enum link_join (*join)(struct adapter_link *link, struct broker_request *request);
-    /* Ends a subscription (also one that is still joining: no answer() comes any more). False: there is none. */
+    /* Ends a subscription (also one that is still joining: no answer() comes any more). False: there is none.
+     */
     bool (*leave)(struct adapter_link *link, const char *topic, size_t topic_bytes);
     /* enum subscription_flags of a subscription, or -1 when there is none. */
     int (*subscribed)(struct adapter_link *link, const char *topic, size_t topic_bytes);
     /* Calls visit for each subscription; visit may leave() that one. */
     void (*each)(struct adapter_link *link,
-                 void (*visit)(struct adapter_link *link, void *context, const char *topic, size_t topic_bytes,
-                               uint8_t flags),
+                 void (*visit)(struct adapter_link *link, void *context, const char *topic,
+                               size_t topic_bytes, uint8_t flags),
                  void *context);
-    /* Hands a request of a kind that is served (proxy_serves()) to the backend hooks; proxied() is called. Takes the
-     * request. */
+    /* Hands a request of a kind that is served (proxy_serves()) to the backend hooks; proxied() is called.
+     * Takes the request. */
     void (*proxy)(struct adapter_link *link, struct proxy_request *request);
     /* expired() is called in so many milliseconds, instead of what was set before; 0: never. */
     void (*deadline)(struct adapter_link *link, uint64_t ms);
@@ -139,7 +140,8 @@ struct adapter {
     void (*ordered)(struct adapter_link *link, const struct order *order);
     /* The deadline has passed. */
     void (*expired)(struct adapter_link *link);
-    /* Messages of a positioned subscription were dropped because the client is slow: say so and leave the topic. */
+    /* Messages of a positioned subscription were dropped because the client is slow: say so and leave the
+     * topic. */
     void (*gap)(struct adapter_link *link, const char *topic, size_t topic_bytes);
     /* The frame that pings this client; NULL: a WebSocket ping. Returns its bytes. */
     size_t (*ping)(uint8_t *out, size_t size);

@@ -80,10 +80,10 @@ static void read_since(const struct settings *settings, const struct http_reques
         return refuse(out, "epoch is not one of this gateway's");
     if (out->topic_count != 1)
         return refuse(out, "since goes with one topic: an offset is a topic's own");
-    const struct topic_rule *rule =
-        topic_rule_find(settings, (const char *)&out->topics[1], out->topics[0]);
+    const struct topic_rule *rule = topic_rule_find(settings, (const char *)&out->topics[1], out->topics[0]);
     if (!rule->recover || rule->history_size == 0)
-        return refuse(out, "this topic does not recover: it has no section [topic ...] with history_size and recover");
+        return refuse(
+            out, "this topic does not recover: it has no section [topic ...] with history_size and recover");
     out->since_set = true;
 }
 

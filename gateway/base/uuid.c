@@ -1,7 +1,5 @@
 #include "gateway/base/uuid.h"
 
-#include "proto/hex.h"
-
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
@@ -32,20 +30,4 @@ void uuid_format(const uint8_t uuid[UUID_BYTES], char out[UUID_TEXT_BYTES])
         *out++ = digits[uuid[i] & 15];
     }
     *out = '\0';
-}
-
-bool uuid_parse(const char *text, size_t bytes, uint8_t out[UUID_BYTES])
-{
-    if (bytes != UUID_TEXT_BYTES - 1)
-        return false;
-    for (size_t i = 0; i < UUID_BYTES; i++) {
-        if (dash_before(i) && *text++ != '-')
-            return false;
-        int high = hex_digit(text[0]), low = hex_digit(text[1]);
-        if (high < 0 || low < 0)
-            return false;
-        out[i] = (uint8_t)(high << 4 | low);
-        text += 2;
-    }
-    return true;
 }

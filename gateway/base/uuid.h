@@ -14,5 +14,3 @@ enum { UUID_BYTES = 16, UUID_TEXT_BYTES = 37 };
 bool uuid_make(uint8_t out[UUID_BYTES]) __attribute__((warn_unused_result));
 /* Lower case with dashes, NUL-terminated. */
 void uuid_format(const uint8_t uuid[UUID_BYTES], char out[UUID_TEXT_BYTES]);
-/* False when the text is no UUID; both cases are read. */
-bool uuid_parse(const char *text, size_t bytes, uint8_t out[UUID_BYTES]) __attribute__((warn_unused_result));

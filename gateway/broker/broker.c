@@ -159,7 +159,8 @@ const struct topic_rule *broker_rule(const struct broker *broker, const char *to
     return topic_rule_find(broker->settings, topic, topic_bytes);
 }
 
-/* Encodes once and holds one delivery for each reactor that has the topic. Connections, or -1 without memory. */
+/* Encodes once and holds one delivery for each reactor that has the topic. Connections, or -1 without memory.
+ */
 static int64_t deliver(struct broker *broker, struct publication *publication, uint32_t hash)
 {
     const struct registry_entry *entry =
@@ -172,8 +173,7 @@ static int64_t deliver(struct broker *broker, struct publication *publication, u
         adapters |= interests[i].adapters;
     if (adapters & 1u << ADAPTER_CENTRIFUGE && !publication->json && publication->text)
         publication->json = json_text_valid(publication->payload, publication->payload_bytes);
-    struct message *message =
-        message_create(publication, hash, adapters, entry->count, &broker->inflight);
+    struct message *message = message_create(publication, hash, adapters, entry->count, &broker->inflight);
     if (!message)
         return -1;
     uint64_t queued = 0;
@@ -200,10 +200,11 @@ static void appended(void *context, enum engine_result result, struct stream_pos
 }
 
 /* Puts a publication into its topic's history. False: refused. */
-static bool keep(struct broker *broker, const struct topic_rule *rule, struct publication *publication, uint32_t hash,
-                 uint64_t *epoch)
+static bool keep(struct broker *broker, const struct topic_rule *rule, struct publication *publication,
+                 uint32_t hash, uint64_t *epoch)
 {
-    publication->json = publication->text && json_text_valid(publication->payload, publication->payload_bytes);
+    publication->json =
+        publication->text && json_text_valid(publication->payload, publication->payload_bytes);
     struct history_contents contents = {
         .payload = publication->payload,
         .payload_bytes = publication->payload_bytes,
@@ -218,7 +219,8 @@ static bool keep(struct broker *broker, const struct topic_rule *rule, struct pu
     struct history_options options = broker_history_options(rule);
     struct append append = {0};
     struct engine_topic topic = {publication->topic, publication->topic_bytes, hash};
-    broker->engine->ops->append(broker->engine, topic, &options, &contents, clock_monotonic_ms(), appended, &append);
+    broker->engine->ops->append(broker->engine, topic, &options, &contents, clock_monotonic_ms(), appended,
+                                &append);
     PG_ASSERT(append.done); /* an engine that answers later needs publishers that wait: not built yet */
     publication->offset = append.position.offset;
     *epoch = append.position.epoch;
@@ -236,8 +238,8 @@ int64_t broker_publish_with(struct broker *broker, struct publication *publicati
         return -1;
     uint32_t hash = topic_hash(publication->topic, publication->topic_bytes);
     const struct topic_rule *rule = broker_rule(broker, publication->topic, publication->topic_bytes);
-    bool kept = rule->history_size > 0 && !skip_history && broker->engine &&
-                publication->kind == PUBLICATION_MESSAGE;
+    bool kept =
+        rule->history_size > 0 && !skip_history && broker->engine && publication->kind == PUBLICATION_MESSAGE;
     /* Nobody there and nothing kept: the commonest publication of all costs no more than this. */
     if (!kept && !broker->listener &&
         !registry_find(&broker->registry, hash, publication->topic, publication->topic_bytes))

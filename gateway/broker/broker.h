@@ -2,8 +2,8 @@
  *
  * Registry, publishing and the engine belong to one thread (the publisher's), so the total order of a topic's
  * messages is the order of its calls. Reactors tell it about their subscribers with interest items in its
- * mailbox; all else that other threads want of it are requests (request.h). Before it executes commands that it
- * has just read from a socket, the publisher's thread must call broker_drain_mail(): then whoever was told
+ * mailbox; all else that other threads want of it are requests (request.h). Before it executes commands that
+ * it has just read from a socket, the publisher's thread must call broker_drain_mail(): then whoever was told
  * "subscribed" by a reactor that pushed its interest first will be counted and reached.
  *
  * Owner: the broker owns registry entries; items belong to the broker once pushed (interest: freed by it;
@@ -31,9 +31,9 @@ struct broker;
 
 struct broker_config {
     uint16_t reactors;
-    struct mailbox **reactor_mail; /* one per reactor, not owned */
-    uint64_t message_bytes;        /* largest payload; 0: no limit */
-    uint64_t inflight_bytes;       /* bound of broker_congested(); 0: none */
+    struct mailbox **reactor_mail;   /* one per reactor, not owned */
+    uint64_t message_bytes;          /* largest payload; 0: no limit */
+    uint64_t inflight_bytes;         /* bound of broker_congested(); 0: none */
     const struct settings *settings; /* for the rules of topics; NULL: no topic has one */
     struct engine *engine;           /* not owned; NULL: nothing is kept */
 };
@@ -49,8 +49,8 @@ void broker_drain_mail(struct broker *broker);
  * wake per reactor. topic_bytes 1 … TOPIC_BYTES_MAX. */
 int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,
                        size_t payload_bytes);
-/* The same with all that a publication may have. `offset`, `text` and `json` are found out and filled in; `epoch`
- * (may be NULL) gets the stream's, 0 when the topic keeps no history. */
+/* The same with all that a publication may have. `offset`, `text` and `json` are found out and filled in;
+ * `epoch` (may be NULL) gets the stream's, 0 when the topic keeps no history. */
 int64_t broker_publish_with(struct broker *broker, struct publication *publication, bool skip_history,
                             uint64_t *epoch);
 void broker_flush(struct broker *broker);
@@ -61,12 +61,13 @@ void broker_serve(struct broker *broker, struct broker_request *request);
 /* The rule of a topic. Never NULL. */
 const struct topic_rule *broker_rule(const struct broker *broker, const char *topic, size_t topic_bytes);
 
-/* Hears every publication, join and leave on this thread, in order, before its deliveries leave; whatever topic,
- * subscribed or not. NULL: nobody listens, and publishing to nobody costs nothing more. */
+/* Hears every publication, join and leave on this thread, in order, before its deliveries leave; whatever
+ * topic, subscribed or not. NULL: nobody listens, and publishing to nobody costs nothing more. */
 typedef void broker_listener_fn(void *context, const struct publication *publication);
 void broker_listen(struct broker *broker, broker_listener_fn *listener, void *context);
 
-/* Lets the engine expire what is due; returns milliseconds until the next call is wanted, UINT64_MAX: none. */
+/* Lets the engine expire what is due; returns milliseconds until the next call is wanted, UINT64_MAX: none.
+ */
 uint64_t broker_maintain(struct broker *broker, uint64_t now_ms);
 struct engine_stats broker_engine_stats(const struct broker *broker);
 

@@ -1,5 +1,5 @@
-/* Inside of the broker: its struct, and what broker.c (publishing) and broker_serve.c (requests) share. Not for
- * others.
+/* Inside of the broker: its struct, and what broker.c (publishing) and broker_serve.c (requests) share. Not
+ * for others.
  *
  * Thread: the publisher's. Owner: as broker.h says.
  */

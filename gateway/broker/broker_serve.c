@@ -49,7 +49,8 @@ static bool write_info(const struct broker_request *request, struct json_out *ou
 }
 
 /* Publishing
- * ---------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void serve_publish(struct broker *broker, struct broker_request *request)
 {
@@ -99,7 +100,8 @@ static void announce(struct broker *broker, const struct broker_request *request
 }
 
 /* History
- * ------------------------------------------------------------------------------------------------------------ */
+ * ------------------------------------------------------------------------------------------------------------
+ */
 
 struct page_read {
     struct broker_request *request;
@@ -171,7 +173,8 @@ static void serve_history_remove(struct broker *broker, struct broker_request *r
 }
 
 /* Presence
- * ----------------------------------------------------------------------------------------------------------- */
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void presence_visited(void *context, const struct presence_entry *entry)
 {
@@ -312,7 +315,8 @@ static void serve_order(struct broker *broker, struct broker_request *request)
 }
 
 /* The whole
- * ---------------------------------------------------------------------------------------------------------- */
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 struct channel_list {
     struct json_out out;

@@ -1,5 +1,5 @@
-/* What travels between threads: every item in a mailbox of the broker or of a reactor begins with this, so that
- * the receiver knows what it has.
+/* What travels between threads: every item in a mailbox of the broker or of a reactor begins with this, so
+ * that the receiver knows what it has.
  *
  * Thread: any. Owner: whoever receives an item, unless its kind says otherwise.
  */

@@ -4,8 +4,8 @@
  * before it, what it publishes later comes after it. So a connection that joins its topic when the answer to
  * BROKER_SUBSCRIBE is reached gets everything behind `position` once and in order.
  *
- * Thread: made by the asker's thread, then the broker's, then the asker's again. Owner: whoever has it; freed by
- * broker_request_destroy(). Those without a way back (BROKER_LEAVE) are freed by the broker.
+ * Thread: made by the asker's thread, then the broker's, then the asker's again. Owner: whoever has it; freed
+ * by broker_request_destroy(). Those without a way back (BROKER_LEAVE) are freed by the broker.
  */
 #pragma once
 
@@ -18,9 +18,9 @@
 
 enum broker_op {
     BROKER_PUBLISH,
-    BROKER_SUBSCRIBE,      /* from a reactor only: presence, join message, history since a position */
-    BROKER_LEAVE,          /* from a reactor only, no answer: presence and leave message */
-    BROKER_HISTORY,        /* items in `items` */
+    BROKER_SUBSCRIBE, /* from a reactor only: presence, join message, history since a position */
+    BROKER_LEAVE,     /* from a reactor only, no answer: presence and leave message */
+    BROKER_HISTORY,   /* items in `items` */
     BROKER_HISTORY_REMOVE,
     BROKER_PRESENCE,       /* JSON object in `json`: client id → client info */
     BROKER_PRESENCE_STATS, /* `clients`, `users` */
@@ -31,10 +31,10 @@ enum broker_op {
 
 enum broker_result {
     BROKER_OK,
-    BROKER_TOO_LARGE,   /* the payload is longer than limits.message_bytes */
+    BROKER_TOO_LARGE, /* the payload is longer than limits.message_bytes */
     BROKER_NO_MEMORY,
-    BROKER_FULL,        /* max_subscribers of the topic, or its presence */
-    BROKER_NOT_KEPT,    /* the topic's rule keeps no history, or no presence */
+    BROKER_FULL,     /* max_subscribers of the topic, or its presence */
+    BROKER_NOT_KEPT, /* the topic's rule keeps no history, or no presence */
 };
 
 /* A piece of the request's own allocation, not NUL-terminated. */
@@ -74,8 +74,8 @@ struct broker_request {
     struct order *order; /* BROKER_ORDER: a reference */
 
     /* answered */
-    int64_t queued; /* BROKER_PUBLISH: connections that it was queued to; −1: refused */
-    bool recovered; /* BROKER_SUBSCRIBE: `items` are all that was missed */
+    int64_t queued;                  /* BROKER_PUBLISH: connections that it was queued to; −1: refused */
+    bool recovered;                  /* BROKER_SUBSCRIBE: `items` are all that was missed */
     struct stream_position position; /* top of the stream; epoch 0: there is none */
     struct history_item **items;
     size_t item_count;
@@ -86,13 +86,13 @@ struct broker_request {
 
 /* What of a connection's subscription the reactor keeps and the broker must know. */
 enum subscription_flags {
-    SUBSCRIPTION_POSITIONED = 1,  /* it knows its offset: a gap must be told */
-    SUBSCRIPTION_JOIN_LEAVE = 2,  /* it wants join and leave messages */
-    SUBSCRIPTION_PRESENT = 4,     /* it stands in the topic's presence */
-    SUBSCRIPTION_ANNOUNCED = 8,   /* others are told when it joins and leaves */
-    SUBSCRIPTION_JOINING = 16,    /* reactor only: the broker's answer is on its way */
-    SUBSCRIPTION_SERVER = 32,     /* the server subscribed it */
-    SUBSCRIPTION_OWN = 64,        /* the adapter's own, for what it likes */
+    SUBSCRIPTION_POSITIONED = 1, /* it knows its offset: a gap must be told */
+    SUBSCRIPTION_JOIN_LEAVE = 2, /* it wants join and leave messages */
+    SUBSCRIPTION_PRESENT = 4,    /* it stands in the topic's presence */
+    SUBSCRIPTION_ANNOUNCED = 8,  /* others are told when it joins and leaves */
+    SUBSCRIPTION_JOINING = 16,   /* reactor only: the broker's answer is on its way */
+    SUBSCRIPTION_SERVER = 32,    /* the server subscribed it */
+    SUBSCRIPTION_OWN = 64,       /* the adapter's own, for what it likes */
 };
 
 /* What a request is made of; texts are copied. */
@@ -112,12 +112,12 @@ enum order_kind { ORDER_DISCONNECT, ORDER_SUBSCRIBE, ORDER_UNSUBSCRIBE, ORDER_RE
 
 struct order {
     _Atomic uint32_t refs;
-    uint8_t kind; /* enum order_kind */
-    bool expired; /* ORDER_REFRESH: it has expired now */
-    uint16_t code; /* ORDER_DISCONNECT: close code */
+    uint8_t kind;      /* enum order_kind */
+    bool expired;      /* ORDER_REFRESH: it has expired now */
+    uint16_t code;     /* ORDER_DISCONNECT: close code */
     int64_t expire_at; /* ORDER_REFRESH, ORDER_SUBSCRIBE: unix seconds; 0: never */
     struct text user, topic, reason, client, whitelist, info, data; /* client "": all of the user */
-    bool recover, position; /* ORDER_SUBSCRIBE */
+    bool recover, position;                                         /* ORDER_SUBSCRIBE */
     struct stream_position since;
 };
 /* Copies the texts; one reference. NULL without memory. */

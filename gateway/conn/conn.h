@@ -46,6 +46,7 @@ struct conn_extra {
     bool write_armed;             /* EPOLLOUT is asked for */
 };
 
+enum { SUBSCRIPTION_TOPIC_MASK = (1 << 24) - 1 };
 /* Where a connection stands in a topic. */
 struct subscription {
     uint32_t topic : 24;

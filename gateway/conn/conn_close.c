@@ -76,8 +76,9 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
     if (conn->state != CONN_OPEN)
         return;
     if (!code)
-        code = adapter_get((enum adapter_id)conn->adapter)->centrifuge_codes ? close_reason_centrifuge_code(reason)
-                                                                             : close_reason_code(reason);
+        code = adapter_get((enum adapter_id)conn->adapter)->centrifuge_codes
+                   ? close_reason_centrifuge_code(reason)
+                   : close_reason_code(reason);
     if (!code) {
         pool_destroy(pool, conn, reason);
         return;
@@ -97,7 +98,8 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
     pool_arm(pool, conn);
     uint8_t frame[2 + WS_CONTROL_PAYLOAD_MAX];
     if (!text)
-        text = adapter_get((enum adapter_id)conn->adapter)->centrifuge_codes ? close_reason_label(reason) : "";
+        text =
+            adapter_get((enum adapter_id)conn->adapter)->centrifuge_codes ? close_reason_label(reason) : "";
     size_t bytes = ws_frame_close(frame, code, text);
     conn_send_own(pool, conn, frame, bytes);
     if (conn->state == CONN_FREE)

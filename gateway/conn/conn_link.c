@@ -50,7 +50,8 @@ static void look(struct link *link)
 }
 
 /* Output
- * ------------------------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static void link_send(struct adapter_link *base, bool text, const void *payload, size_t payload_bytes)
 {
@@ -91,7 +92,8 @@ static void link_close(struct adapter_link *base, uint16_t code, const char *tex
 }
 
 /* Topics
- * ------------------------------------------------------------------------------------------------------------- */
+ * -------------------------------------------------------------------------------------------------------------
+ */
 
 static void out_of_memory(struct link *link)
 {
@@ -131,7 +133,7 @@ static enum link_join try_join(struct link *link, struct broker_request *request
     topic = topics_intern(&pool->topics, name, bytes, hash);
     if (topic == TOPIC_NONE)
         return LINK_FAILED;
-    struct subscription own = {.topic = topic,
+    struct subscription own = {.topic = topic & SUBSCRIPTION_TOPIC_MASK,
                                .flags = request->flags | SUBSCRIPTION_JOINING,
                                .position = pool->next_join++};
     if (!conn_add_subscription(conn, own)) {
@@ -200,7 +202,8 @@ static void link_each(struct adapter_link *base,
 }
 
 /* The rest
- * ----------------------------------------------------------------------------------------------------------- */
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static void link_proxy(struct adapter_link *base, struct proxy_request *request)
 {
@@ -261,7 +264,8 @@ static void join_by_answer(struct link *link, const struct transfer_item *item)
             return;
         }
         request->since_set = record->since_set;
-        request->since = (struct stream_position){.offset = record->since_offset, .epoch = record->since_epoch};
+        request->since =
+            (struct stream_position){.offset = record->since_offset, .epoch = record->since_epoch};
         (void)link_join(&link->base, request);
     }
 }
@@ -288,7 +292,7 @@ void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answe
         return;
     }
     if (answer->result != BROKER_OK) {
-        own->flags &= (uint8_t)~(SUBSCRIPTION_PRESENT | SUBSCRIPTION_ANNOUNCED); /* it never was */
+        own->flags &= (uint8_t) ~(SUBSCRIPTION_PRESENT | SUBSCRIPTION_ANNOUNCED); /* it never was */
         pool_leave_topic(pool, conn, topic);
     }
     struct link link = link_to(pool, conn);
@@ -297,7 +301,8 @@ void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answe
     if (own && own->flags & SUBSCRIPTION_JOINING && own->position == answer->join) {
         own->flags &= (uint8_t)~SUBSCRIPTION_JOINING;
         uint32_t position;
-        if (topics_subscribe(&pool->topics, topic, pool_index(pool, conn), (enum adapter_id)conn->adapter, &position))
+        if (topics_subscribe(&pool->topics, topic, pool_index(pool, conn), (enum adapter_id)conn->adapter,
+                             &position))
             own->position = position;
         else {
             own->flags |= SUBSCRIPTION_JOINING; /* it stands nowhere */

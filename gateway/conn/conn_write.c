@@ -232,8 +232,8 @@ static void drop_waiting(struct pool *pool, struct conn *conn, uint64_t bytes, s
     counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
 }
 
-/* Past the bound: does what the topic's rule says. True when the message is not to be queued: it was dropped, or
- * the connection is closing. */
+/* Past the bound: does what the topic's rule says. True when the message is not to be queued: it was dropped,
+ * or the connection is closing. */
 static bool slow(struct pool *pool, struct conn *conn, const struct message *message, size_t bytes)
 {
     enum slow_policy policy = slow_policy(pool, message);

@@ -12,7 +12,7 @@ enum { BATCH_MESSAGES = 64, BATCH_BYTES = TLS_RECORD_PLAINTEXT_MAX, PREFETCH = 4
 /* What a topic is sending now. */
 struct batch {
     uint32_t count;
-    uint8_t kind; /* enum publication_kind, of all of them */
+    uint8_t kind;                             /* enum publication_kind, of all of them */
     struct message *messages[BATCH_MESSAGES]; /* one reference each */
     struct {
         const uint8_t *data; /* NULL: not built yet */

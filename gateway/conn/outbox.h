@@ -60,8 +60,8 @@ size_t outbox_gather(const struct outbox *outbox, struct iovec *vectors, size_t 
 void outbox_consume(struct outbox *outbox, size_t bytes);
 /* Drops every item that has not begun; returns how many messages were among them. */
 uint32_t outbox_drop_unsent(struct outbox *outbox);
-/* Drops messages that have not begun and that `choose` chooses, the oldest first, until `bytes` are gone; returns
- * how many. */
+/* Drops messages that have not begun and that `choose` chooses, the oldest first, until `bytes` are gone;
+ * returns how many. */
 typedef bool outbox_choose_fn(void *context, const struct message *message);
 uint32_t outbox_drop_chosen(struct outbox *outbox, uint64_t bytes, outbox_choose_fn *choose, void *context);
 void outbox_fini(struct outbox *outbox);

@@ -184,7 +184,8 @@ static bool send_ping(struct pool *pool, struct conn *conn)
         conn_close(pool, conn, CLOSE_NO_PONG, 0, NULL);
         return false;
     }
-    size_t bytes = adapter->ping ? adapter->ping(frame, sizeof frame) : ws_frame_control(frame, WS_PING, NULL, 0);
+    size_t bytes =
+        adapter->ping ? adapter->ping(frame, sizeof frame) : ws_frame_control(frame, WS_PING, NULL, 0);
     counter_add(&pool->stats->pings, 1);
     if (!conn->extra ||
         outbox_empty(&conn->extra->outbox)) /* behind queued messages a ping would say nothing new */

@@ -121,7 +121,8 @@ void pool_arm(struct pool *pool, struct conn *conn);
  * ----------------------------------------------------------------------------------------------------------
  */
 
-/* Joins the topics of a transfer that need no word of the broker's first. False without memory: none is joined. */
+/* Joins the topics of a transfer that need no word of the broker's first. False without memory: none is
+ * joined. */
 bool pool_join_topics(struct pool *pool, struct conn *conn, const struct transfer_item *item)
     __attribute__((warn_unused_result));
 /* Where the connection stands in a topic, or NULL. Valid until it joins or leaves one. */

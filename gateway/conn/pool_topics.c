@@ -114,7 +114,7 @@ static bool join(struct pool *pool, struct conn *conn, const char *name, size_t 
     uint32_t topic = topics_intern(&pool->topics, name, bytes, topic_hash(name, bytes));
     if (topic == TOPIC_NONE)
         return false;
-    struct subscription own = {.topic = topic};
+    struct subscription own = {.topic = topic & SUBSCRIPTION_TOPIC_MASK};
     if (topics_subscribe(&pool->topics, topic, pool_index(pool, conn), conn->adapter, &own.position)) {
         if (conn_add_subscription(conn, own))
             return true;
@@ -147,8 +147,8 @@ void pool_tell_broker(struct pool *pool)
                     (interested && topic->reported_mask != topic->adapter_subscribers_mask);
         if (news) {
             struct broker_interest *interest =
-                broker_interest_create(pool->reactor, topic->name, topic->name_bytes, topic->hash,
-                                       interested, topic->adapter_subscribers_mask);
+                broker_interest_create(pool->reactor, topic->name, topic->name_bytes, topic->hash, interested,
+                                       topic->adapter_subscribers_mask);
             PG_ASSERT(interest); /* without it subscribers would miss messages silently: better to stop */
             topic->reported = interested;
             topic->reported_mask = topic->adapter_subscribers_mask;

@@ -25,7 +25,7 @@ struct topic {
         uint32_t few[2];
         uint32_t *many;
     };
-    uint32_t joining;    /* connections whose place waits for the broker's answer: the broker counts them, too */
+    uint32_t joining; /* connections whose place waits for the broker's answer: the broker counts them, too */
     uint32_t reported;   /* the count that the broker knows; UINT32_MAX: never told */
     uint32_t dirty_next; /* list of topics whose count changed, index + 1; 0: end; see `dirty` */
     uint32_t cursor;     /* of the fan-out under way */
@@ -33,11 +33,11 @@ struct topic {
     uint16_t reported_mask;            /* … and that the broker knows of */
     uint8_t name_bytes;
     bool dirty, queued;
-    struct batch *batch;                              /* the fan-out under way, or NULL */
+    struct batch *batch; /* the fan-out under way, or NULL */
     /* Deliveries and answers to BROKER_SUBSCRIBE that wait, oldest first. */
     struct mailbox_node *pending_head, *pending_tail;
-    struct list run;                                  /* link in the reactor's run queue while `queued` */
-    char *name;                                       /* not NUL-terminated */
+    struct list run; /* link in the reactor's run queue while `queued` */
+    char *name;      /* not NUL-terminated */
 };
 
 struct topic_cell {

@@ -44,7 +44,8 @@ void transfer_batch_init(struct transfer_batch *batch)
 bool transfer_add(struct transfer_batch *batch, const struct transfer_item *item)
 {
     const struct transfer_record *record = &item->record;
-    size_t tail = (size_t)record->topics_bytes + record->identity_bytes + record->plain_bytes + record->raw_bytes;
+    size_t tail =
+        (size_t)record->topics_bytes + record->identity_bytes + record->plain_bytes + record->raw_bytes;
     if (batch->count == TRANSFER_BATCH_MAX ||
         batch->message_bytes + sizeof *record + tail > TRANSFER_MESSAGE_MAX)
         return false;
@@ -149,7 +150,8 @@ static bool adds_up(const struct transfer_batch *batch, const struct transfer_he
         if (record->version != TRANSFER_VERSION || record->record_bytes != sizeof *record ||
             record->adapter >= ADAPTER_COUNT || record->transport >= TRANSPORT_COUNT)
             return false;
-        tails += (uint64_t)record->topics_bytes + record->identity_bytes + record->plain_bytes + record->raw_bytes;
+        tails +=
+            (uint64_t)record->topics_bytes + record->identity_bytes + record->plain_bytes + record->raw_bytes;
     }
     return tails == header->tail_bytes;
 }

@@ -1,9 +1,9 @@
 /* How a connection moves from an acceptor to a reactor: fixed-size, versioned, pointer-free records with
  * their descriptors (SCM_RIGHTS) over a SOCK_SEQPACKET pair, many in one message.
  *
- * A record is followed by its tail: topics, identity, bytes already decrypted, bytes already received. The reactor
- * answers the upgrade (101) itself, after it has joined the topics and told the broker: whoever has seen the
- * 101 misses nothing that is published from then on.
+ * A record is followed by its tail: topics, identity, bytes already decrypted, bytes already received. The
+ * reactor answers the upgrade (101) itself, after it has joined the topics and told the broker: whoever has
+ * seen the 101 misses nothing that is published from then on.
  *
  * Thread: send on the acceptor's, receive on the reactor's; several acceptors may share a sending end
  * (messages are atomic). Owner: descriptors in a batch belong to the batch until it is sent (then they are
@@ -35,15 +35,15 @@ struct transfer_record {
     uint8_t topic_count;
     uint8_t ask_broker : 1; /* its topics are joined by the broker's answer: history first, or a limit */
     uint8_t since_set : 1;  /* what was published behind `since_offset` comes first */
-    uint16_t suite; /* enum tls_suite; 0 for ws */
+    uint16_t suite;         /* enum tls_suite; 0 for ws */
     uint16_t topics_bytes;
-    uint32_t plain_bytes; /* decrypted, or received over ws: WebSocket frames */
-    uint32_t raw_bytes;   /* received over wss, not yet opened */
-    uint32_t ip_handle;   /* conn/ip_limit.h; means something in this process only */
+    uint32_t plain_bytes;    /* decrypted, or received over ws: WebSocket frames */
+    uint32_t raw_bytes;      /* received over wss, not yet opened */
+    uint32_t ip_handle;      /* conn/ip_limit.h; means something in this process only */
     uint32_t identity_bytes; /* what the acceptor knows of the client: adapter.h, opened() */
     uint32_t reserved;
     uint64_t since_offset, since_epoch;
-    char accept[29];      /* Sec-WebSocket-Accept */
+    char accept[29]; /* Sec-WebSocket-Accept */
     char subprotocol[35];
     struct tls_direction read, write;
 };

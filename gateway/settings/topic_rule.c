@@ -77,9 +77,10 @@ _Static_assert(IN(name) == 0, "config.h: an item begins with its name");
 const struct config_section settings_topic_rules = {
     .name = "topic",
     .placeholder = "PATTERN",
-    .help = "What topics have whose name matches the pattern (* any characters, ? one, [a-z] one of these). The "
-            "first section that matches holds; a topic without one keeps nothing, anyone may subscribe and only "
-            "backends publish.",
+    .help =
+        "What topics have whose name matches the pattern (* any characters, ? one, [a-z] one of these). The "
+        "first section that matches holds; a topic without one keeps nothing, anyone may subscribe and only "
+        "backends publish.",
     .keys = rule_keys,
     .key_count = sizeof rule_keys / sizeof *rule_keys,
     .item_bytes = sizeof(struct topic_rule),
@@ -88,7 +89,8 @@ const struct config_section settings_topic_rules = {
     .max = 1000,
 };
 
-const struct topic_rule *topic_rule_find(const struct settings *settings, const char *topic, size_t topic_bytes)
+const struct topic_rule *topic_rule_find(const struct settings *settings, const char *topic,
+                                         size_t topic_bytes)
 {
     static const struct topic_rule none = {.name = ""};
     for (size_t i = 0; i < settings->topics.count; i++) {

@@ -173,7 +173,7 @@ static void a_request_is_answered_after_its_message_is_on_its_way(void **state)
     tell(f, 1, "a", 4);
     const char *const payloads[] = {"one", "two"};
     for (uint64_t i = 0; i < 2; i++) {
-        struct broker_request *request = broker_request_create(&answers, 40 + i, "a", 1, payloads[i], 3);
+        struct broker_request *request = broker_request_publish(&answers, 40 + i, "a", 1, payloads[i], 3);
         assert_non_null(request);
         mailbox_push(broker_mailbox(f->broker), &request->mail.node);
     }
@@ -186,7 +186,7 @@ static void a_request_is_answered_after_its_message_is_on_its_way(void **state)
         node = node->next;
         assert_int_equal(request->token, 40 + i);
         assert_int_equal(request->queued, 4);
-        free(request);
+        broker_request_destroy(request);
     }
     assert_null(node);
     mailbox_fini(&answers);
@@ -196,7 +196,7 @@ static void mail_that_nobody_drained_is_freed_with_the_broker(void **state)
 {
     struct fixture *f = *state;
     tell(f, 1, "a", 4); /* LeakSanitizer looks */
-    struct broker_request *request = broker_request_create(&f->mail[0], 1, "a", 1, "x", 1);
+    struct broker_request *request = broker_request_publish(&f->mail[0], 1, "a", 1, "x", 1);
     assert_non_null(request);
     mailbox_push(broker_mailbox(f->broker), &request->mail.node);
 }

@@ -458,6 +458,5 @@ BENCH void bench_publish(struct bench *bench, const char *topic, const void *pay
     struct message *message = message_create(&publication, topic_hash(topic, strlen(topic)),
                                              1u << ADAPTER_RAW, 1, &bench->inflight);
     assert_non_null(message);
-    message->deliveries[0].node.next = NULL;
-    fanout_accept(&bench->fanout, &message->deliveries[0].node);
+    fanout_accept(&bench->fanout, &message->deliveries[0].mail);
 }

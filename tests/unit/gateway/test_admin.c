@@ -49,11 +49,11 @@ struct fixture {
 static void stub_take(struct stub_broker *broker, struct mailbox_node *node)
 {
     struct broker_request *request = (struct broker_request *)(void *)node;
-    const char *payload = request->data + request->topic_bytes;
-    memcpy(broker->last_topic, request->data, request->topic_bytes);
-    broker->last_topic[request->topic_bytes] = '\0';
-    request->queued = (int64_t)request->payload_bytes;
-    if (request->payload_bytes == 6 && memcmp(payload, "refuse", 6) == 0)
+    struct text topic = request->topic, payload = request->payload;
+    memcpy(broker->last_topic, topic.data, topic.bytes);
+    broker->last_topic[topic.bytes] = '\0';
+    request->queued = (int64_t)payload.bytes;
+    if (payload.bytes == 6 && memcmp(payload.data, "refuse", 6) == 0)
         request->queued = -1;
     atomic_fetch_add(&broker->taken, 1);
     if (atomic_load(&broker->silent))
