@@ -38,7 +38,8 @@ struct bench {
     _Atomic uint64_t inflight;
     uint32_t now;
     uint32_t slice;
-    int socket_type; /* SOCK_SEQPACKET shows each system call as a packet */
+    struct transfer_record like; /* ask_broker and since of the next peers */
+    int socket_type;             /* SOCK_SEQPACKET shows each system call as a packet */
 };
 
 /* The client's end. */
@@ -223,6 +224,10 @@ BENCH struct peer peer_open_early(struct bench *bench, int tls, const char *topi
     memset(secret[0], 0x11, sizeof secret[0]);
     memset(secret[1], 0x22, sizeof secret[1]);
     struct transfer_item item = {.fd = pair[0], .topics = packed, .plain = early};
+    item.record.ask_broker = bench->like.ask_broker;
+    item.record.since_set = bench->like.since_set;
+    item.record.since_offset = bench->like.since_offset;
+    item.record.since_epoch = bench->like.since_epoch;
     item.record.adapter = *topics ? ADAPTER_RAW : ADAPTER_ECHO;
     item.record.topics_bytes = (uint16_t)pack_topics(packed, topics, &item.record.topic_count);
     item.record.plain_bytes = (uint32_t)early_bytes;
@@ -241,6 +246,8 @@ BENCH struct peer peer_open_early(struct bench *bench, int tls, const char *topi
     peer.event = conn_event_data(&bench->pool, conn);
     pool_tell_broker(&bench->pool);
     conn_greet(&bench->pool, conn, &item.record);
+    if (conn->state == CONN_OPEN)
+        conn_opened(&bench->pool, conn, &item);
     if (early_bytes && conn->state != CONN_FREE)
         conn_input_early(&bench->pool, conn, &item);
     pool_flush_dirty(&bench->pool);

@@ -1,0 +1,280 @@
+/* Joining a topic with what was missed: a real broker and its engine, one pool, raw clients that come, go and
+ * come back with ?since=, a reactor that is slow as chance will have it. Checked against the plain list of
+ * what was published: whoever has not been told of a gap has every message once and in order. */
+#include "pool_bench.h"
+
+#include "gateway/broker/engine_memory.h"
+
+enum { CLIENTS = 12, STEPS = 4000, HISTORY = 40 };
+
+struct stage {
+    struct bench *bench;
+    struct engine *engine;
+    struct broker *broker;
+    struct mailbox mail; /* the reactor's */
+    struct topic_rule rule;
+    uint64_t published; /* the payload of message n is n as text, and n is its offset */
+    uint64_t random;
+};
+
+static uint32_t chance(struct stage *stage, uint32_t of)
+{
+    stage->random = stage->random * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(stage->random >> 33) % of;
+}
+
+static struct stage *stage_new(uint64_t seed)
+{
+    struct stage *stage = calloc(1, sizeof *stage);
+    assert_non_null(stage);
+    stage->random = seed;
+    stage->rule =
+        (struct topic_rule){.name = (char *)(uintptr_t) "*", .history_size = HISTORY, .recover = true};
+    struct settings settings = bench_settings();
+    settings.topics.rules = &stage->rule;
+    settings.topics.count = 1;
+    stage->bench = bench_new_with(&settings);
+    struct engine_memory_config memory = {.history_bytes = 0};
+    stage->engine = engine_memory_create(&memory);
+    assert_non_null(stage->engine);
+    assert_true(mailbox_init(&stage->mail));
+    struct mailbox *mail = &stage->mail;
+    struct broker_config config = {.reactors = 1,
+                                   .reactor_mail = &mail,
+                                   .message_bytes = 1000,
+                                   .settings = &stage->bench->settings,
+                                   .engine = stage->engine};
+    stage->broker = broker_create(&config);
+    assert_non_null(stage->broker);
+    stage->bench->pool.broker_mail = broker_mailbox(stage->broker);
+    stage->bench->pool.own_mail = &stage->mail;
+    return stage;
+}
+
+/* The reactor's part of a turn. */
+static void take_mail(struct stage *stage)
+{
+    for (struct mailbox_node *node = mailbox_detach(&stage->mail), *next; node; node = next) {
+        next = node->next;
+        struct mail *mail = (struct mail *)node;
+        if (mail->kind == MAIL_ORDER)
+            pool_ordered(&stage->bench->pool, (struct order_copy *)mail);
+        else if (mail->kind == MAIL_REQUEST && ((struct broker_request *)mail)->op != BROKER_SUBSCRIBE)
+            conn_answered(&stage->bench->pool, (struct broker_request *)mail);
+        else
+            fanout_accept(&stage->bench->fanout, mail);
+    }
+}
+
+static void settle(struct stage *stage)
+{
+    do {
+        broker_drain_mail(stage->broker);
+        broker_flush(stage->broker);
+        take_mail(stage);
+        bench_settle(stage->bench);
+    } while (mailbox_pending(broker_mailbox(stage->broker)) || mailbox_pending(&stage->mail));
+}
+
+static void stage_free(struct stage *stage)
+{
+    settle(stage);
+    for (uint32_t i = 0; i < stage->bench->pool.conns.fresh; i++)
+        if (pool_conn(&stage->bench->pool, i)->state != CONN_FREE)
+            pool_destroy(&stage->bench->pool, pool_conn(&stage->bench->pool, i), CLOSE_DRAIN);
+    pool_tell_broker(&stage->bench->pool);
+    settle(stage);
+    assert_int_equal(broker_topic_count(stage->broker), 0);
+    assert_int_equal(broker_inflight_bytes(stage->broker), 0);
+    broker_destroy(stage->broker);
+    stage->bench->pool.broker_mail = &stage->bench->broker_mail;
+    mailbox_fini(&stage->mail);
+    stage->engine->ops->destroy(stage->engine);
+    bench_fini(stage->bench);
+    free(stage);
+}
+
+static void publish(struct stage *stage, const char *topic)
+{
+    char text[32];
+    int bytes = snprintf(text, sizeof text, "%llu", (unsigned long long)++stage->published);
+    assert_true(broker_publish(stage->broker, topic, strlen(topic), text, (size_t)bytes) >= 0);
+}
+
+struct client {
+    struct peer peer;
+    bool open;
+    bool greeted;
+    uint64_t since; /* the last message it has */
+    uint64_t gaps;
+    uint64_t got;
+};
+
+static void come(struct stage *stage, struct client *client)
+{
+    stage->bench->like =
+        (struct transfer_record){.ask_broker = 1, .since_set = 1, .since_offset = client->since};
+    client->peer = peer_open(stage->bench, 0, "t", 0);
+    client->open = true;
+    client->greeted = false;
+}
+
+static void go(struct client *client)
+{
+    peer_fini(&client->peer);
+    client->open = false;
+}
+
+/* Reads what has come: the numbers must follow on one another without exception, until a close frame says
+ * that they do not. */
+static void read_client(struct stage *stage, struct client *client)
+{
+    if (!client->greeted) {
+        peer_expect_101(stage->bench, &client->peer);
+        client->greeted = true;
+    }
+    peer_read(stage->bench, &client->peer, SIZE_MAX);
+    uint8_t payload[64 * KIB];
+    struct frame frame;
+    while (peer_next(&client->peer, &frame, payload)) {
+        if (frame.opcode == WS_CLOSE) {
+            assert_int_equal(payload[0] << 8 | payload[1], 4410);
+            assert_true(stage->published - client->since > HISTORY); /* only when it is true */
+            client->gaps++;
+            go(client);
+            client->since = stage->published; /* begins anew, now */
+            return;
+        }
+        payload[frame.bytes] = 0;
+        uint64_t number = strtoull((const char *)payload, NULL, 10);
+        if (number != client->since + 1)
+            fail_msg("message %llu came after %llu", (unsigned long long)number,
+                     (unsigned long long)client->since);
+        client->since = number;
+        client->got++;
+    }
+}
+
+static void step(struct stage *stage, struct client *clients)
+{
+    struct client *client = &clients[chance(stage, CLIENTS)];
+    switch (chance(stage, 8)) {
+    case 0:
+    case 1:
+        for (uint32_t n = chance(stage, 6); n > 0; n--)
+            publish(stage, "t");
+        break;
+    case 2:
+        broker_drain_mail(stage->broker);
+        break;
+    case 3:
+        broker_flush(stage->broker);
+        break;
+    case 4:
+        take_mail(stage);
+        break;
+    case 5:
+        stage->bench->slice = 1 + chance(stage, 7);
+        (void)bench_turn(stage->bench);
+        break;
+    case 6:
+        if (!client->open)
+            come(stage, client);
+        else if (chance(stage, 4) == 0) {
+            if (chance(stage, 2))
+                read_client(stage, client); /* else what it has not read is not its own yet */
+            if (client->open)
+                go(client);
+        }
+        break;
+    default:
+        if (client->open)
+            read_client(stage, client);
+    }
+}
+
+static void whoever_comes_back_misses_nothing_and_sees_nothing_twice(void **state)
+{
+    (void)state;
+    uint64_t got = 0, gaps = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct stage *stage = stage_new(seed);
+        struct client clients[CLIENTS] = {0};
+        for (int i = 0; i < STEPS; i++)
+            step(stage, clients);
+        settle(stage);
+        for (int i = 0; i < CLIENTS; i++) {
+            if (clients[i].open) {
+                read_client(stage, &clients[i]);
+                if (clients[i].open)
+                    assert_int_equal(clients[i].since, stage->published);
+            }
+            got += clients[i].got;
+            gaps += clients[i].gaps;
+            peer_fini(&clients[i].peer);
+        }
+        stage_free(stage);
+    }
+    assert_true(got > 10000 && gaps > 10); /* the test has met what it is about */
+}
+
+static void a_topic_with_max_subscribers_refuses_one_more(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new(1);
+    stage->rule.max_subscribers = 2;
+    stage->bench->like = (struct transfer_record){.ask_broker = 1};
+    struct peer peers[3];
+    for (int i = 0; i < 3; i++) {
+        peers[i] = peer_open(stage->bench, 0, "t", 0);
+        settle(stage);
+        peer_expect_101(stage->bench, &peers[i]);
+    }
+    peer_expect_close(&peers[2], 1013);
+    peer_fini(&peers[0]);
+    settle(stage);
+    struct peer again = peer_open(stage->bench, 0, "t", 0);
+    settle(stage);
+    peer_expect_101(stage->bench, &again);
+    publish(stage, "t");
+    settle(stage);
+    peer_read(stage->bench, &again, SIZE_MAX);
+    peer_expect(&again, WS_TEXT, "1", 1);
+    for (int i = 1; i < 3; i++)
+        peer_fini(&peers[i]);
+    peer_fini(&again);
+    stage_free(stage);
+}
+
+static void who_leaves_before_the_answer_is_not_joined(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new(1);
+    publish(stage, "t");
+    stage->bench->like = (struct transfer_record){.ask_broker = 1, .since_set = 1};
+    struct peer gone = peer_open(stage->bench, 0, "t", 0);
+    broker_drain_mail(stage->broker); /* the answer is on its way */
+    peer_fini(&gone);
+    bench_settle(stage->bench);
+    struct peer other = peer_open(stage->bench, 0, "t", 0); /* in the same slot */
+    settle(stage);
+    peer_expect_101(stage->bench, &other);
+    peer_expect(&other, WS_TEXT, "1", 1);
+    publish(stage, "t");
+    settle(stage);
+    peer_read(stage->bench, &other, SIZE_MAX);
+    peer_expect(&other, WS_TEXT, "2", 1);
+    assert_int_equal(other.plain.len, 0);
+    peer_fini(&other);
+    stage_free(stage);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whoever_comes_back_misses_nothing_and_sees_nothing_twice),
+        cmocka_unit_test(a_topic_with_max_subscribers_refuses_one_more),
+        cmocka_unit_test(who_leaves_before_the_answer_is_not_joined),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
