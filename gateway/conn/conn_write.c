@@ -193,8 +193,8 @@ static bool past_bound(const struct pool *pool, const struct conn *conn, size_t 
 
 struct choice {
     const struct pool *pool;
-    const struct message *newest;
-    bool same_topic; /* only what has the newest one's topic */
+    struct conn *conn;
+    const struct message *only; /* what has this one's topic; NULL: whatever may be lost */
 };
 
 static bool same_topic(const struct message *a, const struct message *b)
@@ -209,13 +209,6 @@ static enum slow_policy slow_policy(const struct pool *pool, const struct messag
         ->slow_consumer;
 }
 
-static bool may_drop(void *context, const struct message *message)
-{
-    const struct choice *choice = context;
-    return same_topic(message, choice->newest) ||
-           (!choice->same_topic && slow_policy(choice->pool, message) != SLOW_DISCONNECT);
-}
-
 static bool is_positioned(const struct pool *pool, struct conn *conn, const struct message *message)
 {
     uint32_t topic =
@@ -224,35 +217,46 @@ static bool is_positioned(const struct pool *pool, struct conn *conn, const stru
     return own && own->flags & SUBSCRIPTION_POSITIONED;
 }
 
-static void drop_waiting(struct pool *pool, struct conn *conn, uint64_t bytes, struct choice *choice)
+static bool may_drop(void *context, const struct message *message)
 {
+    const struct choice *choice = context;
+    if (choice->only)
+        return same_topic(message, choice->only);
+    return slow_policy(choice->pool, message) != SLOW_DISCONNECT &&
+           !is_positioned(choice->pool, choice->conn, message);
+}
+
+static void drop_waiting(struct pool *pool, struct conn *conn, uint64_t bytes, const struct message *only)
+{
+    struct choice choice = {.pool = pool, .conn = conn, .only = only};
     struct outbox *outbox = &conn->extra->outbox;
     uint64_t before = outbox->bytes;
-    counter_add(&pool->stats->drops, outbox_drop_chosen(outbox, bytes, may_drop, choice));
+    counter_add(&pool->stats->drops, outbox_drop_chosen(outbox, bytes, may_drop, &choice));
     counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
 }
 
-/* Past the bound: does what the topic's rule says. True when the message is not to be queued: it was dropped,
- * or the connection is closing. */
+/* Past the bound: what may be lost makes room, the oldest first. True when the message is not to be queued:
+ * it was dropped itself, or the connection is closing. */
 static bool slow(struct pool *pool, struct conn *conn, const struct message *message, size_t bytes)
 {
     enum slow_policy policy = slow_policy(pool, message);
-    struct choice choice = {.pool = pool, .newest = message, .same_topic = policy == SLOW_LATEST};
-    if (policy != SLOW_DISCONNECT && conn->extra) {
-        if (is_positioned(pool, conn, message)) {
-            /* It must not see a later offset before it knows of the gap. */
-            choice.same_topic = true;
-            drop_waiting(pool, conn, UINT64_MAX, &choice);
-            counter_add(&pool->stats->drops, 1);
-            conn_gap(pool, conn, message);
-            return true;
-        }
-        drop_waiting(pool, conn, policy == SLOW_LATEST ? UINT64_MAX : bytes + OUTBOX_ITEM_COST, &choice);
-        if (!past_bound(pool, conn, bytes))
-            return false;
+    if (policy != SLOW_DISCONNECT && is_positioned(pool, conn, message)) {
+        /* It must not see a later offset before it knows of the gap. */
+        if (conn->extra)
+            drop_waiting(pool, conn, UINT64_MAX, message);
+        counter_add(&pool->stats->drops, 1);
+        conn_gap(pool, conn, message);
+        return true;
     }
+    if (conn->extra && policy == SLOW_LATEST)
+        drop_waiting(pool, conn, UINT64_MAX, message);
+    if (conn->extra && past_bound(pool, conn, bytes))
+        drop_waiting(pool, conn, bytes + OUTBOX_ITEM_COST, NULL);
+    if (!past_bound(pool, conn, bytes))
+        return false;
     counter_add(&pool->stats->drops, 1); /* this one; conn_close() counts those that it drops */
-    conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+    if (policy == SLOW_DISCONNECT)
+        conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
     return true;
 }
 

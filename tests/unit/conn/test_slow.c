@@ -1,0 +1,161 @@
+/* What slow consumers lose, by the rule of the topic: the connection, the oldest messages, or all but the
+ * newest. */
+#include "pool_bench.h"
+
+enum { MESSAGES = 400, MESSAGE_BYTES = 200, OUTBOX = 8000, SEND_BUFFER = 4096 };
+
+static struct bench *slow_bench(struct topic_rule *rule, enum slow_policy policy)
+{
+    *rule = (struct topic_rule){.name = (char *)(uintptr_t) "lossy*", .slow_consumer = policy};
+    struct settings settings = bench_settings();
+    settings.limits.outbox_bytes = OUTBOX;
+    settings.topics.rules = rule;
+    settings.topics.count = 1;
+    return bench_new_with(&settings);
+}
+
+static void publish_number(struct bench *bench, const char *topic, unsigned number)
+{
+    char text[MESSAGE_BYTES];
+    memset(text, '.', sizeof text);
+    int digits = snprintf(text, sizeof text, "%06u", number);
+    text[digits] = '.';
+    bench_publish(bench, topic, text, sizeof text);
+    bench_settle(bench);
+}
+
+struct seen {
+    unsigned count, last, gaps;
+};
+
+/* Everything that has come, by number: only ever forward. */
+static struct seen read_numbers(struct bench *bench, struct peer *peer)
+{
+    struct seen seen = {0};
+    uint8_t payload[64 * KIB];
+    struct frame frame;
+    peer_drain(bench, peer);
+    while (peer_next(peer, &frame, payload) && frame.opcode != WS_CLOSE) {
+        payload[6] = 0;
+        unsigned number = (unsigned)strtoul((const char *)payload, NULL, 10);
+        assert_true(number > seen.last);
+        seen.gaps += number - seen.last - 1;
+        seen.last = number;
+        seen.count++;
+    }
+    return seen;
+}
+
+static void the_oldest_messages_go_and_the_connection_stays(int tls)
+{
+    struct topic_rule rule;
+    struct bench *bench = slow_bench(&rule, SLOW_DROP_OLDEST);
+    struct peer peer = peer_open(bench, tls, "lossy", SEND_BUFFER);
+    peer_expect_101(bench, &peer);
+    for (unsigned i = 1; i <= MESSAGES; i++) {
+        publish_number(bench, "lossy", i);
+        const struct conn *conn = peer_conn(bench, &peer);
+        assert_non_null(conn);
+        if (conn->extra)
+            assert_true(outbox_cost(&conn->extra->outbox) <= OUTBOX + 2 * TLS_RECORD_PLAINTEXT_MAX);
+    }
+    struct seen seen = read_numbers(bench, &peer);
+    assert_int_equal(seen.last, MESSAGES); /* the newest is there */
+    assert_true(seen.gaps > 0);
+    assert_int_equal(seen.gaps, counter_read(&bench->stats.drops));
+    assert_true(seen.count * MESSAGE_BYTES >= OUTBOX / 2); /* and no more went than had to */
+    peer_fini(&peer);
+    bench_settle(bench);
+    bench_fini(bench);
+}
+
+static void drop_oldest_over_ws(void **state)
+{
+    (void)state;
+    the_oldest_messages_go_and_the_connection_stays(0);
+}
+
+static void drop_oldest_over_wss(void **state)
+{
+    (void)state;
+    the_oldest_messages_go_and_the_connection_stays(1);
+}
+
+static void latest_keeps_the_newest_only(void **state)
+{
+    (void)state;
+    struct topic_rule rule;
+    struct bench *bench = slow_bench(&rule, SLOW_LATEST);
+    struct peer peer = peer_open(bench, 0, "lossy", SEND_BUFFER);
+    peer_expect_101(bench, &peer);
+    for (unsigned i = 1; i <= MESSAGES; i++)
+        publish_number(bench, "lossy", i);
+    assert_non_null(peer_conn(bench, &peer));
+    assert_true(peer_conn(bench, &peer)->extra->outbox.count < OUTBOX / MESSAGE_BYTES);
+    struct seen seen = read_numbers(bench, &peer);
+    assert_int_equal(seen.last, MESSAGES);
+    assert_int_equal(seen.count + seen.gaps, MESSAGES);
+    assert_int_equal(seen.gaps, counter_read(&bench->stats.drops));
+    peer_fini(&peer);
+    bench_settle(bench);
+    bench_fini(bench);
+}
+
+static void other_topics_of_the_connection_lose_nothing(void **state)
+{
+    (void)state;
+    struct topic_rule rule;
+    struct bench *bench = slow_bench(&rule, SLOW_DROP_OLDEST);
+    struct peer peer = peer_open(bench, 0, "lossy,strict", SEND_BUFFER);
+    peer_expect_101(bench, &peer);
+    unsigned number = 1;
+    for (; number <= 50; number++)
+        publish_number(bench, "lossy", number);
+    for (unsigned i = 0; i < 3; i++)
+        publish_number(bench, "strict", number++); /* room is made by the lossy ones */
+    uint8_t payload[64 * KIB];
+    struct frame frame;
+    unsigned strict = 0;
+    assert_non_null(peer_conn(bench, &peer));
+    peer_drain(bench, &peer);
+    while (peer_next(&peer, &frame, payload)) {
+        assert_int_not_equal(frame.opcode, WS_CLOSE);
+        payload[6] = 0;
+        strict += strtoul((const char *)payload, NULL, 10) > 50;
+    }
+    assert_int_equal(strict, 3);
+    peer_fini(&peer);
+    bench_settle(bench);
+    bench_fini(bench);
+}
+
+static void a_topic_without_the_rule_ends_the_connection(void **state)
+{
+    (void)state;
+    struct topic_rule rule;
+    struct bench *bench = slow_bench(&rule, SLOW_DROP_OLDEST);
+    struct peer peer = peer_open(bench, 0, "strict", SEND_BUFFER);
+    peer_expect_101(bench, &peer);
+    for (unsigned i = 1; i <= MESSAGES; i++)
+        publish_number(bench, "strict", i);
+    struct seen seen = read_numbers(bench, &peer);
+    assert_int_equal(seen.gaps, 0);
+    assert_true(seen.count < MESSAGES);
+    assert_int_equal(bench_closes(bench, CLOSE_SLOW) + (peer_conn(bench, &peer) != NULL), 1);
+    peer_fini(&peer);
+    bench_settle(bench);
+    assert_int_equal(bench_closes(bench, CLOSE_SLOW), 1);
+    bench_fini(bench);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(drop_oldest_over_ws),
+        cmocka_unit_test(drop_oldest_over_wss),
+        cmocka_unit_test(latest_keeps_the_newest_only),
+        cmocka_unit_test(other_topics_of_the_connection_lose_nothing),
+        cmocka_unit_test(a_topic_without_the_rule_ends_the_connection),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
