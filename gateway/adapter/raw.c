@@ -1,7 +1,7 @@
 /* Raw: topics stand in the URL, every publication is one frame with exactly the published bytes. */
 #include "gateway/adapter/adapter.h"
+#include "gateway/adapter/topic_name.h"
 #include "gateway/broker/request.h"
-#include "proto/utf8.h"
 #include "proto/ws_frame.h"
 
 #include <string.h>
@@ -18,18 +18,6 @@ static bool raw_enabled(const struct settings *settings)
 {
     (void)settings;
     return true;
-}
-
-/* C0, DEL, and C1 (U+0080–U+009F), which valid UTF-8 writes as C2 80 … C2 9F. */
-static bool has_control_characters(const uint8_t *text, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (text[i] < 0x20 || text[i] == 0x7f)
-            return true;
-        if (text[i] == 0xc2 && i + 1 < len && text[i + 1] < 0xa0)
-            return true;
-    }
-    return false;
 }
 
 static bool has_topic(const struct adapter_admission *admission, const uint8_t *topic, size_t len)
@@ -117,7 +105,7 @@ static void raw_accept(const struct settings *settings, const struct http_reques
             return refuse(out, "topic is longer than 255 bytes or has a broken percent escape");
         if (len == 0)
             return refuse(out, "topic is empty");
-        if (!utf8_valid(topic, len) || has_control_characters(topic, len))
+        if (!topic_name_valid(topic, len))
             return refuse(out, "topic is not UTF-8 text without control characters");
         if (has_topic(out, topic, len))
             continue;

@@ -17,7 +17,8 @@ struct session {
     uint32_t deadline; /* tick of the reactor's wheel; 0: none. Set with adapter_link_ops.deadline */
     bool connected;    /* greeted: pings may go out, commands are taken */
     bool authenticated;
-    uint8_t state; /* the adapter's own */
-    bool waiting;  /* the adapter's own: an answer to connect is on its way */
+    /* The adapter's own. */
+    uint16_t waiting : 1; /* the answer to connect is on its way */
+    uint16_t asked : 15;  /* requests to the broker that are not answered yet */
 };
 static_assert(sizeof(struct session) == 32, "what a session costs beside the connection");
