@@ -4,6 +4,7 @@
 static const struct adapter *const adapters[ADAPTER_COUNT] = {
     [ADAPTER_RAW] = &adapter_raw,
     [ADAPTER_ECHO] = &adapter_echo,
+    [ADAPTER_CENTRIFUGE] = &adapter_centrifuge,
 };
 
 const struct adapter *adapter_get(enum adapter_id id)

@@ -18,7 +18,7 @@ static void echo_accept(const struct settings *settings, const struct http_reque
     out->subprotocol[0] = '\0';
 }
 
-static void echo_message(struct adapter_link *link, bool text, const uint8_t *payload, size_t payload_bytes)
+static void echo_message(struct adapter_link *link, bool text, uint8_t *payload, size_t payload_bytes)
 {
     link->ops->send(link, text, payload, payload_bytes);
 }

@@ -116,6 +116,7 @@ static void page_taken(void *context, enum engine_result result, const struct hi
     read->done = true;
     request->position = page->top;
     request->recovered = page->recovered;
+    request->continuous = page->continuous;
     if (result != ENGINE_OK)
         request->result = BROKER_NO_MEMORY;
     if (page->count == 0)

@@ -75,7 +75,8 @@ struct broker_request {
 
     /* answered */
     int64_t queued;                  /* BROKER_PUBLISH: connections that it was queued to; −1: refused */
-    bool recovered;                  /* BROKER_SUBSCRIBE: `items` are all that was missed */
+    bool recovered;                  /* since_set: `items` are all that was missed */
+    bool continuous;                 /* since_set: nothing is missing between `since` and the first of `items` */
     struct stream_position position; /* top of the stream; epoch 0: there is none */
     struct history_item **items;
     size_t item_count;

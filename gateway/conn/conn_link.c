@@ -245,7 +245,7 @@ static const struct adapter_link_ops link_ops = {
 /* What reaches an adapter
  * -------------------------------------------------------------------------------------------- */
 
-void conn_deliver(struct pool *pool, struct conn *conn, bool text, const uint8_t *payload, size_t bytes)
+void conn_deliver(struct pool *pool, struct conn *conn, bool text, uint8_t *payload, size_t bytes)
 {
     struct link link = link_to(pool, conn);
     adapter_of(conn)->message(&link.base, text, payload, bytes);

@@ -200,7 +200,7 @@ void conn_send_key_update(struct pool *pool, struct conn *conn);
 
 struct proxy_request;
 /* One whole message of the client's, for its adapter. */
-void conn_deliver(struct pool *pool, struct conn *conn, bool text, const uint8_t *payload, size_t bytes);
+void conn_deliver(struct pool *pool, struct conn *conn, bool text, uint8_t *payload, size_t bytes);
 /* After conn_greet(): the adapter begins its conversation, and joins that need the broker's word begin. */
 void conn_opened(struct pool *pool, struct conn *conn, const struct transfer_item *item);
 /* The answer to BROKER_SUBSCRIBE has had its turn among the topic's messages. Frees it. */
