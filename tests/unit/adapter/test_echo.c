@@ -36,7 +36,7 @@ static const struct adapter_link_ops ops = {.send = record_send, .close = record
 static void a_message_comes_back_once_with_its_type(void **state)
 {
     (void)state;
-    static const uint8_t payload[] = "\xff\x00 any bytes";
+    uint8_t payload[] = "\xff\x00 any bytes";
     for (int text = 0; text < 2; text++) {
         struct recorder recorder = {.link.ops = &ops};
         adapter_echo.message(&recorder.link, text, payload, sizeof(payload));
