@@ -6,6 +6,7 @@
 #include "proto/tls_post.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -21,6 +22,8 @@ void pending_release(struct acceptor *acceptor, struct pending *pending)
     tls_direction_wipe(&pending->read);
     tls_direction_wipe(&pending->write);
     buffer_fini(&pending->raw);
+    if (pending->plain.data)
+        OPENSSL_cleanse(pending->plain.data, pending->plain.len); /* the request may have a token */
     buffer_fini(&pending->plain);
     buffer_fini(&pending->out);
     pending->state = PENDING_FREE;

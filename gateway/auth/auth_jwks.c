@@ -77,19 +77,42 @@ static bool material_is_base64url(const json_t *object)
     return true;
 }
 
-static EVP_PKEY *read_ed25519(const json_t *object)
+/* A member's bytes, which the caller frees as cjose does; NULL: it is missing or damaged. */
+static uint8_t *read_bytes(const json_t *object, const char *name, size_t *bytes)
 {
-    const json_t *x = json_object_get(object, "x");
+    const json_t *value = json_object_get(object, name);
     uint8_t *raw = NULL;
-    size_t bytes = 0;
-    EVP_PKEY *pkey = NULL;
-    if (!json_is_string(x) ||
-        !cjose_base64url_decode(json_string_value(x), json_string_length(x), &raw, &bytes, NULL))
+    if (!json_is_string(value) ||
+        !cjose_base64url_decode(json_string_value(value), json_string_length(value), &raw, bytes, NULL))
         return NULL;
-    if (bytes == ED25519_BYTES)
-        pkey = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, raw, bytes);
+    return raw;
+}
+
+static enum taken take_ed25519(struct auth_key *key, const json_t *object, char *error, size_t error_size)
+{
+    size_t bytes;
+    uint8_t *raw = read_bytes(object, "x", &bytes);
+    if (raw && bytes == ED25519_BYTES)
+        key->ed25519 = EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, NULL, raw, bytes);
     cjose_get_dealloc()(raw);
-    return pkey;
+    return key->ed25519 ? TAKEN : refuse(error, error_size, "its x is not base64url of 32 bytes");
+}
+
+/* Not by cjose's import, which leaves a copy of the secret behind. */
+static enum taken take_secret(struct auth_key *key, const json_t *object, char *error, size_t error_size)
+{
+    uint8_t *raw = read_bytes(object, "k", &key->secret_bytes);
+    if (!raw)
+        return refuse(error, error_size, "its k is missing");
+    bool good = key->secret_bytes >= AUTH_SECRET_MIN;
+    if (good)
+        key->jwk = cjose_jwk_create_oct_spec(raw, key->secret_bytes, NULL);
+    OPENSSL_cleanse(raw, key->secret_bytes);
+    cjose_get_dealloc()(raw);
+    if (!good)
+        return refuse(error, error_size, "its secret has %zu bytes, and %d are the least that is safe",
+                      key->secret_bytes, AUTH_SECRET_MIN);
+    return key->jwk ? TAKEN : refuse(error, error_size, "out of memory");
 }
 
 /* Private halves have no business here; what is not there cannot leak. */
@@ -104,22 +127,15 @@ static enum taken take_material(struct auth_key *key, json_t *object, char *erro
 {
     if (!material_is_base64url(object))
         return refuse(error, error_size, "one of k, n, e, x, y is no base64url");
-    if (key->kind == AUTH_KEY_ED25519) {
-        key->ed25519 = read_ed25519(object);
-        return key->ed25519 ? TAKEN : refuse(error, error_size, "its x is not base64url of 32 bytes");
-    }
-    if (key->kind != AUTH_KEY_SECRET)
-        drop_private_members(object);
+    if (key->kind == AUTH_KEY_ED25519)
+        return take_ed25519(key, object, error, error_size);
+    if (key->kind == AUTH_KEY_SECRET)
+        return take_secret(key, object, error, error_size);
+    drop_private_members(object);
     key->jwk = cjose_jwk_import_json((cjose_header_t *)object, NULL); /* a json_t by its documentation */
     if (!key->jwk)
         return refuse(error, error_size, "what belongs to its kty is missing or damaged");
     size_t bits = cjose_jwk_get_keysize(key->jwk, NULL);
-    if (key->kind == AUTH_KEY_SECRET) {
-        key->secret_bytes = bits / 8;
-        if (key->secret_bytes < AUTH_SECRET_MIN)
-            return refuse(error, error_size, "its secret has %zu bytes, and %d are the least that is safe",
-                          key->secret_bytes, AUTH_SECRET_MIN);
-    }
     if (key->kind == AUTH_KEY_RSA && bits < AUTH_RSA_BITS_MIN)
         return refuse(error, error_size, "its RSA modulus of %zu bits is too weak; %d are the least", bits,
                       AUTH_RSA_BITS_MIN);

@@ -132,7 +132,7 @@ static void sets_that_are_none_are_refused_by_name(void **state)
         {"{\"keys\":{}}", "no key set"},
         {"{\"keys\":[]}", "no key that checks signatures"},
         {"{\"keys\":[7]}", "key 1: it is no object"},
-        {"{\"keys\":[{\"kty\":\"oct\"}]}", "key 1: what belongs to its kty is missing"},
+        {"{\"keys\":[{\"kty\":\"oct\"}]}", "key 1: its k is missing"},
         {"{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2hvcnQ\"}]}", "key 1: its secret has 5 bytes"},
         {"{\"keys\":[{\"kty\":\"oct\",\"k\":7}]}", "key 1: one of k, n, e, x, y is no base64url"},
         {"{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAAA=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}]}",
