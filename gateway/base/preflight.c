@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 4096, PERCENT = 100, ROUND = 1000 };
+enum { PATH_BYTES = 4096, PERCENT = 100, ROUND = 1000, PORTS_USED_PERCENT = 45, PORTS_USUAL = 28232 };
 
 /* Reading */
 
@@ -236,6 +236,39 @@ static void judge_ehash(struct judge *all, const struct preflight_machine *machi
            wanted, wanted);
 }
 
+/* Unknown where the machine does not show them. */
+static uint64_t ports_of_an_address(const struct preflight_machine *machine)
+{
+    bool shown = machine->port_first < PREFLIGHT_UNLIMITED && machine->port_last < PREFLIGHT_UNLIMITED &&
+                 machine->port_last >= machine->port_first;
+    return shown ? machine->port_last - machine->port_first + 1 : PREFLIGHT_UNKNOWN;
+}
+
+uint64_t preflight_sources(const struct preflight_machine *machine, uint64_t connections)
+{
+    uint64_t ports = ports_of_an_address(machine);
+    if (ports == PREFLIGHT_UNKNOWN)
+        ports = PORTS_USUAL;
+    /* The kernel skips some at random, so not quite a half. */
+    uint64_t each = times(ports, PORTS_USED_PERCENT) / PERCENT;
+    return connections / (each > 0 ? each : 1) + 1;
+}
+
+static void judge_ports(struct judge *all, const struct preflight_machine *machine,
+                        const struct preflight_demand *demand)
+{
+    uint64_t each = demand->connections / demand->sources + (demand->connections % demand->sources != 0);
+    uint64_t wanted = preflight_sources(machine, demand->connections);
+    struct preflight_row *row =
+        judge(all, "net.ipv4.ip_local_port_range", ports_of_an_address(machine), times(each, 2),
+              "ports of each source address, of which half are found at once");
+    advise(row,
+           row->have < each ? "further connections find no port" : "connect() takes a hundred times as long",
+           "net.ipv4.ip_local_port_range = 1024 65535\nor more source addresses: "
+           "--sources=127.0.0.1-127.0.%" PRIu64 ".%" PRIu64 " for a target on this machine\n",
+           wanted / 256 % 256, wanted % 256);
+}
+
 static void judge_network(struct judge *all, const struct preflight_machine *machine,
                           const struct preflight_demand *demand)
 {
@@ -248,19 +281,8 @@ static void judge_network(struct judge *all, const struct preflight_machine *mac
     }
     judge_tcp_memory(all, machine, demand);
     judge_ehash(all, machine, demand);
-    if (demand->sources > 0) {
-        bool shown = machine->port_first < PREFLIGHT_UNLIMITED && machine->port_last < PREFLIGHT_UNLIMITED &&
-                     machine->port_last >= machine->port_first;
-        uint64_t ports = shown ? machine->port_last - machine->port_first + 1 : PREFLIGHT_UNKNOWN;
-        row = judge(all, "net.ipv4.ip_local_port_range", ports,
-                    demand->connections / demand->sources + (demand->connections % demand->sources != 0),
-                    "ports of each source address");
-        advise(row, "further connections find no port",
-               "net.ipv4.ip_local_port_range = 1024 65535\nor more source addresses: "
-               "--sources=127.0.0.1-127.0.%" PRIu64 ".%" PRIu64 " for a target on this machine\n",
-               (demand->connections / (ports ? ports : 1) + 2) / 256 % 256,
-               (demand->connections / (ports ? ports : 1) + 2) % 256);
-    }
+    if (demand->sources > 0)
+        judge_ports(all, machine, demand);
     /* A table that stays empty although the machine has connections belongs to a kernel that tracks none. */
     if (machine->conntrack_max != PREFLIGHT_UNKNOWN && machine->conntrack_count != PREFLIGHT_UNKNOWN &&
         machine->conntrack_count > 0) {

@@ -60,6 +60,10 @@ struct preflight_row {
     char remedy[320];    /* lines to change it, each ended by \n; "" unless too small */
 };
 
+/* How many source addresses so many connections to one address and port are spread over best: connect() tries
+ * every second port of one first, one after the other, and only then walks through those in use. 0
+ * connections need one. */
+uint64_t preflight_sources(const struct preflight_machine *machine, uint64_t connections);
 /* Reads what is there. `root` "" or a directory that holds proc/. */
 void preflight_read(const char *root, struct preflight_machine *machine);
 /* Fills rows with those that concern the demand; returns how many. */

@@ -213,13 +213,33 @@ static void clients_need_ports_of_every_source_address(void **state)
     struct fixture *f = *state;
     struct preflight_demand demand = million;
     demand.backlog = 0;
-    demand.sources = 36; /* 36 × 28,232 = 1,016,352 */
+    demand.sources = 71; /* 71 × 28,232 / 2 = 1,002,236 */
     assert_int_equal(judge(f, &demand), 0);
     assert_null(row(f, "net.core.somaxconn"));
+    demand.sources = 70;
+    assert_int_equal(judge(f, &demand), 1);
+    assert_non_null(strstr(row(f, "net.ipv4.ip_local_port_range")->effect, "as long"));
+    assert_non_null(
+        strstr(row(f, "net.ipv4.ip_local_port_range")->remedy, "--sources=127.0.0.1-127.0.0.79 "));
     demand.sources = 35;
     assert_int_equal(judge(f, &demand), 1);
-    assert_non_null(
-        strstr(row(f, "net.ipv4.ip_local_port_range")->remedy, "--sources=127.0.0.1-127.0.0.37 "));
+    assert_non_null(strstr(row(f, "net.ipv4.ip_local_port_range")->effect, "no port"));
+}
+
+static void source_addresses_keep_less_than_half_of_their_ports_in_use(void **state)
+{
+    struct fixture *f = *state;
+    preflight_read(f->root, &f->machine);
+    assert_int_equal(preflight_sources(&f->machine, 0), 1);
+    for (uint64_t connections = 1; connections < 5000000; connections = connections * 5 / 4 + 1) {
+        uint64_t sources = preflight_sources(&f->machine, connections);
+        assert_true(connections * 2 <= sources * 28232);
+        assert_true(sources == 1 || connections * 10 >= (sources - 1) * 28232 * 4);
+    }
+    f->machine.port_first = f->machine.port_last = 5000;
+    assert_int_equal(preflight_sources(&f->machine, 7), 8);
+    f->machine.port_first = PREFLIGHT_UNKNOWN;
+    assert_int_equal(preflight_sources(&f->machine, 1000000), 79);
 }
 
 static void both_ends_on_one_machine_count_twice(void **state)
@@ -351,6 +371,7 @@ int main(void)
         TEST(each_value_that_is_too_small_is_found_with_its_remedy),
         TEST(the_remedy_is_enough),
         TEST(clients_need_ports_of_every_source_address),
+        TEST(source_addresses_keep_less_than_half_of_their_ports_in_use),
         TEST(both_ends_on_one_machine_count_twice),
         TEST(two_sockets_on_a_chain_are_let_pass_and_three_are_not),
         TEST(a_table_that_the_namespace_shares_counts_as_its_own),

@@ -104,10 +104,10 @@ static void one_source_address_has_so_many_ports(void **state)
 {
     struct fixture *f = *state;
     static const char one[] = "idle --target=ws://127.0.0.1/ --sources=127.0.0.1 --connections=30000";
-    static const char two[] =
-        "idle --target=ws://127.0.0.1/ --sources=127.0.0.1-127.0.0.2 --connections=30000";
+    static const char three[] =
+        "idle --target=ws://127.0.0.1/ --sources=127.0.0.1-127.0.0.3 --connections=30000";
     assert_non_null(strstr(check(f, one, 30), "ip_local_port_range"));
-    assert_null(strstr(check(f, two, 30), "ip_local_port_range"));
+    assert_null(strstr(check(f, three, 30), "ip_local_port_range"));
 }
 
 static void a_shared_table_must_hold_all(void **state)
