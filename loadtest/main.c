@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_GOOD = 0, EXIT_FAULTS = 1, EXIT_USAGE = 2 };
+enum { EXIT_GOOD = 0, EXIT_FAULTS = 1, EXIT_USAGE = 2, EXIT_EARLY = 3 };
 
 static int complain(const char *error)
 {
@@ -23,6 +23,7 @@ static void block_signals(void)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -59,7 +60,9 @@ static int run(const struct load_options *options)
             !options->json_file || write_report("--json", options->json_file, result, load_report_json);
         if (options->report_file)
             written = write_report("--report", options->report_file, result, load_report_html) && written;
-        status = written && load_result_good(result) ? EXIT_GOOD : EXIT_FAULTS;
+        static const int statuses[] = {
+            [LOAD_PASSED] = EXIT_GOOD, [LOAD_FAILED] = EXIT_FAULTS, [LOAD_ENDED_EARLY] = EXIT_EARLY};
+        status = written ? statuses[load_result_verdict(result)] : EXIT_FAULTS;
     }
     load_run_destroy(load);
     return status;

@@ -1,6 +1,7 @@
 /* Reads the command line by a table. */
 #include "loadtest/options.h"
 
+#include "gateway/base/preflight.h"
 #include "loadtest/payload.h"
 
 #include <inttypes.h>
@@ -28,7 +29,12 @@ struct option_row {
 
 #define AT(field) offsetof(struct load_options, field)
 
-enum { DAY_MS = 24 * 3600 * 1000, RATE_MAX = 100 * 1000 * 1000, DEFAULT_PUBLISH_RATE = 10 };
+enum {
+    DAY_MS = 24 * 3600 * 1000,
+    RATE_MAX = 100 * 1000 * 1000,
+    DEFAULT_PUBLISH_RATE = 10,
+    SOURCES_MIN = 40,
+};
 
 static const struct option_row rows[] = {
     {"target", OPTION_STRING, AT(target_text), NULL, 0, 0, "URL",
@@ -48,8 +54,9 @@ static const struct option_row rows[] = {
      "long to stay before each cut and after the last; slow: how long all read, then how long the slow do "
      "not"},
     {"sources", OPTION_STRING, AT(sources_text), NULL, 0, 0, "FIRST-LAST",
-     "IPv4 addresses to connect from in turn (a loopback target: 127.0.0.1-127.0.0.40); '' lets the kernel "
-     "choose"},
+     "IPv4 addresses to connect from in turn (a loopback target: from 127.0.0.1 on as many as keep each "
+     "one's "
+     "ports less than half used, at least 40); '' lets the kernel choose"},
     {"processes", OPTION_UINT, AT(processes), "0", 0, 1000, "N",
      "workers, each with its own file descriptor table; 0: as many as RLIMIT_NOFILE needs"},
     {"shared-fds", OPTION_FLAG, AT(shared_fds), NULL, 0, 0, NULL,
@@ -317,6 +324,15 @@ static bool loopback_v4(const struct target *target)
     return target->address.storage.ss_family == AF_INET && target_is_loopback(target);
 }
 
+static struct source_range loopback_sources(uint64_t connections)
+{
+    struct preflight_machine machine;
+    preflight_read("", &machine);
+    uint64_t count = preflight_sources(&machine, connections);
+    return (struct source_range){.first = INADDR_LOOPBACK,
+                                 .count = count > SOURCES_MIN ? (uint32_t)count : SOURCES_MIN};
+}
+
 static bool check(struct load_options *options, char *error, size_t error_size)
 {
     if (!options->target_text) {
@@ -325,10 +341,10 @@ static bool check(struct load_options *options, char *error, size_t error_size)
     }
     if (!target_parse(&options->target, options->target_text, (uint32_t)options->topics, error, error_size))
         return false;
-    const char *sources = options->sources_text;
-    if (!sources)
-        sources = loopback_v4(&options->target) ? "127.0.0.1-127.0.0.40" : "";
-    if (!source_range_parse(&options->sources, sources, error, error_size))
+    const char *sources = options->sources_text ? options->sources_text : "";
+    if (!options->sources_text && loopback_v4(&options->target))
+        options->sources = loopback_sources(options->connections);
+    else if (!source_range_parse(&options->sources, sources, error, error_size))
         return false;
     if (options->sources.count > 0 && options->target.address.storage.ss_family != AF_INET) {
         snprintf(error, error_size, "--sources: IPv4 addresses cannot reach an IPv6 target");
@@ -428,7 +444,12 @@ void load_options_help(FILE *out)
     fputs(
         "\nexit status: 0 when every connection opened and stayed, and nothing was lost, duplicated, out of "
         "order or\n"
-        "corrupt; 1 otherwise; 2 for a usage error. Ctrl-C ends early, with a report of what was measured.\n",
+        "corrupt; 1 otherwise; 2 for a usage error; 3 when a signal ended it early, with no fault in what "
+        "was "
+        "checked.\n"
+        "Ctrl-C or SIGTERM ends early, with a report of what was measured and what was not checked; a second "
+        "one at\n"
+        "once. SIGUSR1 ends the opening: the run goes on with the connections that are open.\n",
         out);
 }
 

@@ -28,7 +28,7 @@ struct load_options {
     uint64_t in_progress;
     uint64_t connect_timeout_ms;
     uint64_t hold_ms;
-    const char *sources_text; /* NULL: loopback targets use 127.0.0.1-127.0.0.40 */
+    const char *sources_text; /* NULL: loopback targets get as many as they need */
     struct source_range sources;
     uint64_t processes; /* 0: as many as RLIMIT_NOFILE needs */
     bool shared_fds;

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -72,6 +73,17 @@ void run_mark(struct load_run *run, const char *text)
     if (result->mark_count < REPORT_MARKS_MAX)
         result->marks[result->mark_count++] =
             (struct load_mark){.seconds = run_seconds_since(run->began_ns), .text = text};
+}
+
+void run_unchecked(struct load_run *run, const char *format, ...)
+{
+    struct load_result *result = &run->result;
+    va_list arguments;
+    if (result->unchecked_count == REPORT_UNCHECKED_MAX)
+        return;
+    va_start(arguments, format);
+    vsnprintf(result->unchecked[result->unchecked_count++], REPORT_UNCHECKED_BYTES, format, arguments);
+    va_end(arguments);
 }
 
 /* Samples */
@@ -267,7 +279,11 @@ static void take_signals(struct load_run *run)
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
-    if (sigtimedwait(&signals, NULL, &pause) <= 0)
+    sigaddset(&signals, SIGUSR1);
+    int signal = sigtimedwait(&signals, NULL, &pause);
+    if (signal == SIGUSR1)
+        run->enough = true;
+    if (signal <= 0 || signal == SIGUSR1)
         return;
     uint64_t now_ns = clock_monotonic_ns();
     if (run->interrupts > 0 && now_ns - run->interrupted_ns <= SECOND_INTERRUPT_MS * MS)

@@ -19,7 +19,7 @@ static bool storms_good(const struct load_result *result)
     if (!result->interrupted && result->storm_count < planned)
         return false;
     for (size_t i = 0; i < result->storm_count; i++)
-        if (result->storms[i].back < result->storms[i].cut && !result->interrupted)
+        if (result->storms[i].back < result->storms[i].cut && !result->storms[i].cut_short)
             return false;
     return true;
 }
@@ -34,7 +34,7 @@ static bool opening_good(const struct load_result *result)
 
     if (result->options->mode == LOAD_STORM && result->storm_count > 0)
         return storms_good(result);
-    if (result->interrupted)
+    if (result->opening_cut)
         return counter_read(&total->opened) >=
                counter_read(&total->started) - counter_read(&total->failed[FAIL_INTERRUPTED]);
     return opened >= result->options->connections && failed == 0 &&
@@ -48,18 +48,26 @@ static bool messages_good(const struct load_stats *stats)
            0;
 }
 
-bool load_result_good(const struct load_result *result)
+/* Nothing that was checked was wrong. */
+static bool faultless(const struct load_result *result)
 {
     const struct load_stats *total = &result->total;
 
     if (!opening_good(result) || load_stats_unexpected(total) > 0)
         return false;
-    if (counter_read(&total->probes_answered) < counter_read(&total->probes_sent))
+    if (counter_read(&total->probes_answered) < counter_read(&total->probes_sent) && !result->probe_cut)
         return false;
-    if (counter_read(&total->lost) > 0 || !messages_good(total) || !messages_good(&result->slow))
+    if (counter_read(&total->lost) > 0 && !result->settle_cut)
+        return false;
+    if (!messages_good(total) || !messages_good(&result->slow))
         return false;
     return !result->publisher ||
            (result->publisher->error[0] == '\0' && counter_read(&result->publisher->refused) == 0);
+}
+
+enum load_verdict load_result_verdict(const struct load_result *result)
+{
+    return !faultless(result) ? LOAD_FAILED : result->unchecked_count > 0 ? LOAD_ENDED_EARLY : LOAD_PASSED;
 }
 
 static uint64_t not_below_zero(uint64_t value)
@@ -253,7 +261,8 @@ static void text_messages(const struct load_result *result, FILE *out)
     }
     snprintf(note, sizeof(note), "%.0f per second", load_result_delivery_rate(result));
     text_count(out, "delivered", counter_read(&total->delivered), note);
-    text_count(out, "lost", counter_read(&total->lost), "");
+    text_count(out, "lost", counter_read(&total->lost),
+               result->settle_cut ? "or still under way, when nobody waited any longer" : "");
     text_count(out, "duplicated", counter_read(&total->duplicated), "");
     text_count(out, "out of order", counter_read(&total->out_of_order), "");
     text_count(out, "corrupt", counter_read(&total->corrupt), "");
@@ -346,6 +355,11 @@ static void text_machine(const struct load_result *result, FILE *out)
 
 void load_report_text(const struct load_result *result, FILE *out)
 {
+    static const char *const verdicts[] = {
+        [LOAD_PASSED] = "passed",
+        [LOAD_FAILED] = "FAILED",
+        [LOAD_ENDED_EARLY] = "ended early: no fault in what was checked",
+    };
     char note[96];
 
     fprintf(out, "\npushgate-load %s %s%s\n", load_mode_name(result->options->mode),
@@ -366,5 +380,9 @@ void load_report_text(const struct load_result *result, FILE *out)
     text_count(out, "own bytes/connection", (uint64_t)load_result_bytes_per_connection(result), note);
     snprintf(note, sizeof(note), "user %.2f s, system %.2f s", result->cpu_user, result->cpu_system);
     fprintf(out, "  %-22s %13.2f s  %s\n", "own CPU", result->cpu_user + result->cpu_system, note);
-    fprintf(out, "  %s\n", load_result_good(result) ? "passed" : "FAILED");
+    for (size_t i = 0; i < result->unchecked_count; i++)
+        fprintf(out, "  not checked: %s\n", result->unchecked[i]);
+    enum load_verdict verdict = load_result_verdict(result);
+    fprintf(out, "  %s%s\n", verdicts[verdict],
+            result->interrupted && verdict == LOAD_PASSED ? ", in less time than planned" : "");
 }

@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { REPORT_STORMS_MAX = 2, REPORT_MARKS_MAX = 16 };
+enum { REPORT_STORMS_MAX = 2, REPORT_MARKS_MAX = 16, REPORT_UNCHECKED_MAX = 8, REPORT_UNCHECKED_BYTES = 112 };
 
 /* The state now and then: five times a second at first, later once a second and less. */
 struct load_sample {
@@ -40,6 +40,7 @@ struct load_storm {
     double back_seconds;    /* from the first cut until the last one was back */
     uint64_t resumed;       /* sessions */
     uint64_t failed;        /* attempts */
+    bool cut_short;         /* a signal came before all were back */
     uint64_t missed_away, missed_joining;
     struct histogram return_time;
 };
@@ -63,6 +64,10 @@ struct load_result {
     double cpu_user, cpu_system;   /* seconds, of this process */
     unsigned workers;
     bool interrupted;
+    bool opening_cut;           /* a signal came before all were open: nobody waited for the rest */
+    bool settle_cut, probe_cut; /* the same for messages under way, and for pongs */
+    char unchecked[REPORT_UNCHECKED_MAX][REPORT_UNCHECKED_BYTES]; /* what signals left out of the plan */
+    size_t unchecked_count;
     char note[160]; /* something of the plan that could not be done; "": nothing */
     const struct load_sample *samples;
     size_t sample_count;
@@ -72,8 +77,11 @@ struct load_result {
     size_t mark_count;
 };
 
-/* True when all that was tried succeeded: exit status 0. */
-bool load_result_good(const struct load_result *result);
+/* A fault weighs more than an early end. */
+enum load_verdict { LOAD_PASSED, LOAD_FAILED, LOAD_ENDED_EARLY };
+/* LOAD_PASSED: all of the plan was done, and all that was tried succeeded. LOAD_ENDED_EARLY: all that was
+ * tried succeeded, but result->unchecked was not tried. */
+enum load_verdict load_result_verdict(const struct load_result *result);
 /* User-space bytes of this tool per open connection; 0 when none is open. */
 double load_result_bytes_per_connection(const struct load_result *result);
 /* Messages per second, from the first PUBLISH to the last delivery; 0 when nothing was delivered. */

@@ -441,7 +441,14 @@ static void write_samples(const struct series *series, FILE *out)
 static void write_head(const struct load_result *result, FILE *out)
 {
     const struct load_options *options = result->options;
-    bool good = load_result_good(result);
+    static const struct {
+        const char *title, *style, *text;
+    } verdicts[] = {
+        [LOAD_PASSED] = {"passed", "good", "passed"},
+        [LOAD_FAILED] = {"failed", "bad", "FAILED"},
+        [LOAD_ENDED_EARLY] = {"ended early", "soft", "ended early, no fault in what was checked"},
+    };
+    enum load_verdict verdict = load_result_verdict(result);
     char started[32] = "", number[PLOT_TEXT_BYTES];
     time_t seconds = (time_t)(result->started_at_ms / 1000);
     struct tm utc;
@@ -456,10 +463,11 @@ static void write_head(const struct load_result *result, FILE *out)
             "'unsafe-inline'\">\n"
             "<link rel=icon href='data:,'>\n<title>pushgate-load %s: "
             "%s</title>\n<style>\n%s</style></head><body><main>\n",
-            load_mode_name(options->mode), good ? "passed" : "failed", style);
+            load_mode_name(options->mode), verdicts[verdict].title, style);
     fprintf(out, "<header><p><span class='verdict %s'>%s</span><span class=soft>%s</span></p>\n<h1>%s: ",
-            good ? "good" : "bad", good ? "passed" : "FAILED",
-            result->interrupted ? "ended early by a signal" : "", load_mode_name(options->mode));
+            verdicts[verdict].style, verdicts[verdict].text,
+            result->interrupted && verdict != LOAD_ENDED_EARLY ? "ended early by a signal" : "",
+            load_mode_name(options->mode));
     html_text(options->target_text, out);
     fprintf(out, "</h1>\n<p class=soft>%s connections from %u worker%s · ",
             grouped(options->connections, number), result->workers, result->workers == 1 ? "" : "s");
@@ -478,6 +486,11 @@ static void write_head(const struct load_result *result, FILE *out)
     if (result->note[0] != '\0') {
         fputs("<p class=bad>", out);
         html_text(result->note, out);
+        fputs("</p>\n", out);
+    }
+    for (size_t i = 0; i < result->unchecked_count; i++) {
+        fputs("<p class=soft>not checked: ", out);
+        html_text(result->unchecked[i], out);
         fputs("</p>\n", out);
     }
     fputs("</header>\n", out);

@@ -254,8 +254,12 @@ bool load_report_json(const struct load_result *result, FILE *out)
     json_string(&json, "version", PUSHGATE_VERSION);
     json_string(&json, "mode", load_mode_name(result->options->mode));
     json_string(&json, "started", started);
-    json_bool(&json, "passed", load_result_good(result));
+    json_bool(&json, "passed", load_result_verdict(result) == LOAD_PASSED);
     json_bool(&json, "interrupted", result->interrupted);
+    json_array_begin(&json, "unchecked");
+    for (size_t i = 0; i < result->unchecked_count; i++)
+        json_string(&json, NULL, result->unchecked[i]);
+    json_array_end(&json);
     json_double(&json, "run_seconds", result->run_seconds);
     json_options(&json, result->options);
     json_connections(&json, result);

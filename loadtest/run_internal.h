@@ -30,6 +30,7 @@ struct load_run {
     bool terminal;
     unsigned interrupts; /* 1: end early; 2: at once */
     uint64_t interrupted_ns;
+    bool enough; /* SIGUSR1: open no more, go on with those that are open */
     struct load_sample *samples;
     size_t sample_count, sample_cap;
     struct histogram sampled_latency; /* of all messages up to the last sample */
@@ -45,6 +46,8 @@ struct load_sample run_sample(struct load_run *run, bool whole);
 /* --watch: says how many messages there have been once no more are coming. */
 void run_watch(struct load_run *run);
 void run_mark(struct load_run *run, const char *text);
+/* Says what of the plan a signal has left out, for the report. */
+void run_unchecked(struct load_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 double run_seconds_since(uint64_t then_ns);
 /* Sum of the latencies so far, without those of slow connections. */
 void run_latency(const struct load_run *run, struct histogram *out);

@@ -74,6 +74,12 @@ static void await_quiet(struct load_run *run, unsigned interrupts_max)
     }
 }
 
+/* True when the phase that await_quiet() has left was given up for a second signal, not for silence. */
+static bool gave_up(const struct load_run *run)
+{
+    return run->interrupts > 1 && !run_all_finished(run);
+}
+
 static void pause_for(struct load_run *run, uint64_t milliseconds)
 {
     uint64_t began_ns = clock_monotonic_ns();
@@ -109,22 +115,33 @@ static void open_all(struct load_run *run)
     run->result.rss_before = own_rss();
     (void)run_sample(run, true);
     run_set_phase(run, PHASE_OPEN, "opening");
-    while (!run_all_finished(run) && run->interrupts == 0)
+    while (!run_all_finished(run) && run->interrupts == 0 && !run->enough)
         run_tick(run);
+    run->result.opening_cut = !run_all_finished(run);
     run->result.open_seconds = run_seconds_since(run->began_ns);
     run_set_phase(run, PHASE_HOLD, "holding");
     (void)malloc_trim(0); /* handshakes are over: what they used is not the price of a connection */
     run->result.rss_open = own_rss();
     run->result.all_open = run_sample(run, true);
-    run_mark(run, "all open");
+    run_mark(run, run->result.opening_cut ? "no more opened" : "all open");
+    if (run->result.opening_cut)
+        run_unchecked(run, "%" PRIu64 " of %" PRIu64 " connections were not opened",
+                      run->options->connections - run_look(run).opened, run->options->connections);
     if (run->interrupts == 0 && run_look(run).opened > 0)
         announce_ready(run);
 }
 
 static void probe(struct load_run *run)
 {
+    if (run->interrupts > 1) {
+        run_unchecked(run, "whether the connections live");
+        return;
+    }
     run_set_phase(run, PHASE_PROBE, "asking");
     await_quiet(run, 1);
+    run->result.probe_cut = gave_up(run);
+    if (run->result.probe_cut)
+        run_unchecked(run, "whether those connections live whose pong had not come");
 }
 
 /* Publishing */
@@ -158,6 +175,15 @@ static void settle(struct load_run *run)
     run->shared.refused = run->publisher.refused_of;
     run_set_phase(run, PHASE_SETTLE, "settling");
     await_quiet(run, 1);
+    run->result.settle_cut = gave_up(run);
+    if (run->result.settle_cut)
+        run_unchecked(run, "whether messages that were under way arrive");
+    if (run->interrupts > 0 && counter_read(&run->publisher.published) == 0)
+        run_unchecked(run, "messages: none was published");
+    else if (run->interrupts > 0 && run->options->messages > counter_read(&run->publisher.published))
+        run_unchecked(run, "%" PRIu64 " of %" PRIu64 " messages, which were not published",
+                      run->options->messages - counter_read(&run->publisher.published),
+                      run->options->messages);
     linger(run);
 }
 
@@ -213,8 +239,7 @@ static void spread_step(struct load_run *run, struct spread *spread)
 static void idle(struct load_run *run)
 {
     pause_for(run, run->options->hold_ms);
-    if (run->interrupts <= 1)
-        probe(run);
+    probe(run);
 }
 
 static void fanout(struct load_run *run)
@@ -222,8 +247,10 @@ static void fanout(struct load_run *run)
     struct spread spread = {0};
 
     pause_for(run, run->options->idle_hold_ms);
-    if (!may_go_on(run))
+    if (!may_go_on(run)) {
+        run_unchecked(run, "messages: none was published");
         return;
+    }
     run->doing = "publishing";
     run->phase_ns = clock_monotonic_ns();
     if (!start_publishing(run, false))
@@ -281,9 +308,14 @@ static void cut_and_return(struct load_run *run, const char *handshakes)
            clock_monotonic_ns() - run->phase_ns < run->options->return_within_ms * MS)
         run_tick(run);
     bool whole = run_all_finished(run);
+    storm->cut_short = !whole && run->interrupts > 0;
     storm->back_seconds = run_seconds_since(began_ns);
     run_set_phase(run, PHASE_HOLD, "holding");
     storm->back = run_look(run).open;
+    if (storm->cut_short)
+        run_unchecked(
+            run, "whether the %" PRIu64 " of %" PRIu64 " that were not back yet get back (%s handshakes)",
+            storm->cut - storm->back, storm->cut, handshakes);
     if (whole)
         run_mark(run, "all back");
     pause_for(run, run->options->hold_ms);
@@ -306,6 +338,14 @@ static bool fetch_session(struct load_run *run)
                                             sizeof(run->result.note));
 }
 
+static void storm_of(struct load_run *run, const char *handshakes)
+{
+    if (run->interrupts > 0)
+        run_unchecked(run, "a storm with %s handshakes: it did not take place", handshakes);
+    else if (may_go_on(run) && (strcmp(handshakes, "resumed") != 0 || fetch_session(run)))
+        cut_and_return(run, handshakes);
+}
+
 static void storm(struct load_run *run)
 {
     const struct load_options *options = run->options;
@@ -313,16 +353,15 @@ static void storm(struct load_run *run)
     if (options->publish && !start_publishing(run, true))
         return;
     pause_for(run, options->hold_ms);
-    if (!options->target.tls && may_go_on(run))
-        cut_and_return(run, "plain");
-    if (options->target.tls && options->handshakes != HANDSHAKES_RESUMED && may_go_on(run))
-        cut_and_return(run, "full");
-    if (options->target.tls && options->handshakes != HANDSHAKES_FULL && may_go_on(run) && fetch_session(run))
-        cut_and_return(run, "resumed");
+    if (!options->target.tls)
+        storm_of(run, "plain");
+    if (options->target.tls && options->handshakes != HANDSHAKES_RESUMED)
+        storm_of(run, "full");
+    if (options->target.tls && options->handshakes != HANDSHAKES_FULL)
+        storm_of(run, "resumed");
     if (run->publishing)
         settle(run);
-    if (run->interrupts <= 1)
-        probe(run);
+    probe(run);
 }
 
 static void churn(struct load_run *run)
@@ -334,6 +373,10 @@ static void churn(struct load_run *run)
     run->result.churn_seconds = run_seconds_since(run->phase_ns);
     run_set_phase(run, PHASE_CALM, "calming");
     await_quiet(run, 1);
+    if (gave_up(run))
+        run_unchecked(run, "whether the replacements that were under way open");
+    else if (run->interrupts > 0 && run_look(run).returned == 0)
+        run_unchecked(run, "replacements: there was none");
     pause_for(run, LINGER_MS); /* what opened last gets a message, too */
     settle(run);
 }
@@ -351,6 +394,9 @@ static void slow(struct load_run *run)
     pause_for(run, run->options->hold_ms);
     run_latency(run, &result->latency_while);
     histogram_subtract(&result->latency_while, &result->latency_before);
+    if (run->interrupts > 0)
+        run_unchecked(run, "all of --hold: the slow ones did not read for %.1f s",
+                      run_seconds_since(run->phase_ns));
     run_mark(run, "all read again");
     settle(run);
     result->slow_open = run_look(run).slow_open;
@@ -364,7 +410,9 @@ void run_scenario(struct load_run *run)
     };
 
     open_all(run);
-    if (run_look(run).opened > 0 && (run->interrupts == 0 || run->options->mode == LOAD_IDLE))
+    if (run->interrupts > 0 && run->options->mode != LOAD_IDLE)
+        run_unchecked(run, "anything but the opening");
+    else if (run_look(run).opened > 0)
         modes[run->options->mode](run);
     run_mark(run, "closing");
     run_set_phase(run, PHASE_CLOSE, "closing");

@@ -13,7 +13,6 @@ from . import memory
 from .machine import CannotMeasure, cpu_ns, free_port
 
 MEMORY_FLOOR = 384 << 20  # under this the machine is about to kill something
-PORTS_USED = 0.45         # of each source address: connect() tries one parity first, and past a half of the ports walks thousands
 NAP = "3ms"               # of the clients, while little arrives: a wake-up for each frame would cost both sides more than the frame
 LINE_SECONDS = 5
 STALL_SECONDS = 60
@@ -21,13 +20,6 @@ STALL_SECONDS = 60
 
 class Stopped(Exception):
     """What stopped the run short of its goal; everything measured so far counts."""
-
-
-def sources(connections):
-    with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as file:
-        first, last = map(int, file.read().split())
-    count = int(connections / ((last - first + 1) * PORTS_USED)) + 1
-    return f"127.0.0.1-127.0.{(count + 1) // 256}.{(count + 1) % 256}"
 
 
 class HoldingGateway:
@@ -90,8 +82,7 @@ class HeldClients:
         self.connections, self.gateway = connections, gateway
         self.json = os.path.join(stage.folder, f"{len(stage.programs)}-load.json")
         command = [stage.binary("pushgate-load"), mode, f"--target={gateway.target()}", f"--connections={connections}",
-                   f"--sources={sources(connections)}", f"--json={self.json}", "--quiet", "--settle=20s",
-                   "--connect-timeout=30s", f"--nap={NAP}", *options]
+                   f"--json={self.json}", "--quiet", "--settle=20s", "--connect-timeout=30s", f"--nap={NAP}", *options]
         command += [f"--cafile={gateway.certificate}"] if gateway.certificate else []
         self.program = stage.start(None, command, stdout=subprocess.PIPE)
         self.pid = self.program.pid

@@ -64,7 +64,7 @@ for (const transport of ['ws', 'wss']) {
     }
 
     test('one by one, each message is timed until it is everywhere; one that is lost somewhere is not', async t => {
-      const good = await server(t), bad = await server(t, 'drop');
+      const [good, bad] = await Promise.all([server(t), server(t, 'drop')]).then(all => all.map(({ target, publish }) => ({ target, publish })));
       const passed = await run('fanout', { ...good, ...trust(), 'one-by-one': true, 'idle-hold': '50ms' });
       assert.equal(passed.code, 0);
       assert.equal(passed.report.messages.spread_us.count, messages);

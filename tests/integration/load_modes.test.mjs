@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { flawed } from './lib/flawed.mjs';
-import { makeCertificate, measurable, own } from './lib/gateway.mjs';
+import { makeCertificate, measurable, own, until } from './lib/gateway.mjs';
 import { run as runLoad } from './lib/load.mjs';
 import { violations } from './lib/schema.mjs';
 
@@ -97,6 +97,61 @@ test('a storm from which not everybody returns in time fails', async t => {
   const { code, report } = await run('storm', { target, 'return-within': '10ms' });
   assert.equal(code, 1);
   assert.ok(report.storms[0].back < connections);
+});
+
+describe('a signal', () => {
+  /** Runs until `reached(seen)`, or until all are open, and then sends `signal`. */
+  async function cutShort(t, fault, mode, options, signal, reached) {
+    const { seen, target, publish } = await over('ws', t, fault);
+    const result = await run(mode, { target, ...(mode === 'fanout' && { publish }), ...options }, {
+      onStart: child => reached && until('the moment for the signal', () => reached(seen()), 20000).then(() => child.kill(signal)),
+      onReady: child => reached ?? child.kill(signal),
+    });
+    return { ...result, seen: seen() };
+  }
+  const notPassed = ({ code, report, text }, unchecked) => {
+    assert.equal(code, 3, text);
+    assert.equal(report.passed, false);
+    assert.deepEqual(report.unchecked.map(sentence => sentence.replace(/\d+/g, '#')), unchecked);
+    assert.match(text, /\n {2}ended early: no fault in what was checked\n$/);
+    for (const sentence of report.unchecked) assert.ok(text.includes(`  not checked: ${sentence}\n`));
+  };
+
+  test('in the middle of a storm: it says who was not back yet, and that this was not checked', async t => {
+    const result = await cutShort(t, 'full', 'storm', {}, 'SIGINT', ({ refusals }) => refusals > 0);
+    notPassed(result, ['whether the # of # that were not back yet get back (plain handshakes)']);
+    assert.ok(result.report.interrupted && result.report.storms[0].back === 0);
+  });
+
+  test('before the storm: it did not take place', async t => {
+    const result = await cutShort(t, undefined, 'storm', { hold: '1h' }, 'SIGTERM');
+    notPassed(result, ['a storm with plain handshakes: it did not take place']);
+  });
+
+  test('before the first message, and in the middle of them: what was published is checked, the rest is named', async t => {
+    const before = await cutShort(t, undefined, 'fanout', { messages: 5, 'idle-hold': '1h' }, 'SIGINT');
+    notPassed(before, ['messages: none was published']);
+    const amid = await cutShort(t, undefined, 'fanout', { messages: 100000 }, 'SIGINT', ({ messages }) => messages > 3);
+    notPassed(amid, ['# of # messages, which were not published']);
+    assert.equal(amid.report.messages.published, amid.seen.messages);
+    assert.equal(amid.report.messages.delivered, amid.seen.messages * connections);
+    assert.deepEqual(faults(amid.report.messages), clean);
+    const lossy = await cutShort(t, 'drop', 'fanout', { messages: 100000 }, 'SIGINT', ({ messages }) => messages > 3);
+    assert.equal(lossy.code, 1, 'a fault weighs more');
+    assert.ok(lossy.report.messages.lost >= flawedOnes && lossy.report.unchecked.length === 1);
+  });
+
+  test('while connections open: SIGINT ends the run, SIGUSR1 only the opening', async t => {
+    const some = ({ connections: open }) => open > 10;
+    const ended = await cutShort(t, undefined, 'storm', { rate: 50 }, 'SIGINT', some);
+    notPassed(ended, ['# of # connections were not opened', 'anything but the opening']);
+    const enough = await cutShort(t, undefined, 'fanout', { rate: 50, messages: 5 }, 'SIGUSR1', some);
+    notPassed(enough, ['# of # connections were not opened']);
+    const { opened } = enough.report.connections;
+    assert.ok(opened > 10 && opened < connections && enough.ready && !enough.report.interrupted);
+    assert.equal(enough.report.messages.delivered, 5 * opened);
+    assert.deepEqual(faults(enough.report.messages), clean);
+  });
 });
 
 test('messages between the 101 and the subscription are told apart from lost ones', async t => {

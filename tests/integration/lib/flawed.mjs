@@ -47,15 +47,15 @@ async function listen(server) {
   return server.address().port;
 }
 
-/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, accept, busy, late, refuse, refuse some, hangup; undefined for a correct
-    server. `password`: PUBLISH needs AUTH before. */
+/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, accept, busy, full, late, refuse, refuse some, hangup; undefined for a
+    correct server. `password`: PUBLISH needs AUTH before. `seen()`: connections, refusals and messages so far. */
 export async function flawed(t, { fault, certificate, password } = {}) {
   const server = certificate
     ? createSecureServer({ key: readFileSync(certificate.key), cert: certificate.pem, minVersion: 'TLSv1.3' })
     : createServer();
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   const topics = new Map(), sockets = new Set();
-  let connections = 0, refusals = 0, published = 0;
+  let connections = 0, refusals = 0, published = 0, messages = 0;
 
   server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
   server.on('upgrade', (request, stream, head) => {
@@ -63,6 +63,10 @@ export async function flawed(t, { fault, certificate, password } = {}) {
     if (fault === 'status') return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     if (fault === 'busy' && connections >= 100 && refusals++ < 20) // those who come back must try again
       return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+    if (fault === 'full' && connections >= 100) { // nobody gets back
+      refusals++;
+      return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+    }
     if (fault === 'accept') {
       return stream.end('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
         'Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n');
@@ -81,6 +85,7 @@ export async function flawed(t, { fault, certificate, password } = {}) {
 
   let before = { topic: '', message: '' };
   const deliver = (topic, message) => {
+    messages++;
     for (const socket of topics.get(topic) ?? []) {
       if (fault === 'fragment') {
         socket.send(message.slice(0, 50), { fin: false });
@@ -121,5 +126,6 @@ export async function flawed(t, { fault, certificate, password } = {}) {
     server.close();
     publishing.close();
   });
-  return { target: `${certificate ? 'wss' : 'ws'}://127.0.0.1:${port}/ws?topic=load`, publish: `127.0.0.1:${publish}` };
+  const seen = () => ({ connections, refusals, messages });
+  return { seen, target: `${certificate ? 'wss' : 'ws'}://127.0.0.1:${port}/ws?topic=load`, publish: `127.0.0.1:${publish}` };
 }

@@ -1,6 +1,8 @@
 /* The command line and target URLs. */
 #include "loadtest/options.h"
 
+#include "gateway/base/preflight.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -167,6 +169,27 @@ static void ports_default_by_scheme(void **state)
     assert_string_equal(target.authority, "[::1]:8443");
 }
 
+static void a_loopback_target_gets_source_addresses_by_the_number_of_connections(void **state)
+{
+    (void)state;
+    struct load_options options;
+    struct preflight_machine machine;
+    preflight_read("", &machine);
+    assert_int_equal(parse(&options, "idle --target=ws://127.0.0.1/ --connections=1000"), OPTIONS_RUN);
+    assert_int_equal(options.sources.first, 0x7f000001);
+    assert_int_equal(options.sources.count, 40);
+    assert_int_equal(parse(&options, "idle --target=ws://127.0.0.1/ --connections=4M"), OPTIONS_RUN);
+    assert_int_equal(options.sources.count, preflight_sources(&machine, 4000000));
+    assert_true(options.sources.count > 40);
+    assert_int_equal(parse(&options, "idle --target=ws://127.0.0.1/ --sources= --connections=4M"),
+                     OPTIONS_RUN);
+    assert_int_equal(options.sources.count, 0);
+    assert_int_equal(parse(&options, "idle --target=ws://192.0.2.1/ --connections=4M"), OPTIONS_RUN);
+    assert_int_equal(options.sources.count, 0);
+    assert_int_equal(parse(&options, "idle --target=ws://[::1]/ --connections=4M"), OPTIONS_RUN);
+    assert_int_equal(options.sources.count, 0);
+}
+
 static void sources_are_taken_in_turn(void **state)
 {
     (void)state;
@@ -188,6 +211,7 @@ int main(void)
         cmocka_unit_test(bad_lines_get_a_sentence),
         cmocka_unit_test(topics_stand_where_the_url_says),
         cmocka_unit_test(ports_default_by_scheme),
+        cmocka_unit_test(a_loopback_target_gets_source_addresses_by_the_number_of_connections),
         cmocka_unit_test(sources_are_taken_in_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

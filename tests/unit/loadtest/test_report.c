@@ -29,7 +29,7 @@ static void a_run_without_faults_is_good(void **state)
 {
     (void)state;
     struct load_result *result = good_result();
-    assert_true(load_result_good(result));
+    assert_int_equal(load_result_verdict(result), LOAD_PASSED);
     free(result);
 }
 
@@ -50,12 +50,12 @@ static void every_kind_of_fault_fails_the_run(void **state)
     };
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++) {
         counter_set(faults[i], 1);
-        assert_false(load_result_good(result));
+        assert_int_equal(load_result_verdict(result), LOAD_FAILED);
         counter_set(faults[i], 0);
-        assert_true(load_result_good(result));
+        assert_int_equal(load_result_verdict(result), LOAD_PASSED);
     }
     counter_set(&result->total.opened, 9);
-    assert_false(load_result_good(result));
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
     free(result);
 }
 
@@ -66,27 +66,79 @@ static void a_publisher_that_failed_fails_the_run(void **state)
     struct publisher *publisher = calloc(1, sizeof(*publisher));
     assert_non_null(publisher);
     result->publisher = publisher;
-    assert_true(load_result_good(result));
+    assert_int_equal(load_result_verdict(result), LOAD_PASSED);
     counter_set(&publisher->refused, 1);
-    assert_false(load_result_good(result));
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
     counter_set(&publisher->refused, 0);
     snprintf(publisher->error, sizeof(publisher->error), "gone");
-    assert_false(load_result_good(result));
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
     free(publisher);
     free(result);
 }
 
-static void what_an_interrupt_prevented_is_no_fault(void **state)
+static void what_an_interrupt_prevented_is_no_fault_and_not_passed(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    result->interrupted = result->opening_cut = true;
+    counter_set(&result->total.started, 8);
+    counter_set(&result->total.opened, 6);
+    counter_set(&result->total.failed[FAIL_INTERRUPTED], 2);
+    snprintf(result->unchecked[result->unchecked_count++], REPORT_UNCHECKED_BYTES, "4 connections");
+    assert_int_equal(load_result_verdict(result), LOAD_ENDED_EARLY);
+    counter_set(&result->total.lost, 3);
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    result->settle_cut = true;
+    assert_int_equal(load_result_verdict(result), LOAD_ENDED_EARLY);
+    counter_set(&result->total.probes_sent, 6);
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    result->probe_cut = true;
+    assert_int_equal(load_result_verdict(result), LOAD_ENDED_EARLY);
+    counter_set(&result->total.opened, 5); /* one failed, and nobody interrupted that */
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    free(result);
+}
+
+static void an_interrupt_after_the_opening_excuses_no_connection(void **state)
 {
     (void)state;
     struct load_result *result = good_result();
     result->interrupted = true;
-    counter_set(&result->total.started, 8);
-    counter_set(&result->total.opened, 6);
-    counter_set(&result->total.failed[FAIL_INTERRUPTED], 2);
-    assert_true(load_result_good(result));
-    counter_set(&result->total.opened, 5);
-    assert_false(load_result_good(result));
+    assert_int_equal(load_result_verdict(result), LOAD_PASSED);
+    counter_set(&result->total.opened, 9);
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    free(result);
+}
+
+static void a_storm_that_had_its_time_is_judged_although_a_signal_came_later(void **state)
+{
+    (void)state;
+    static const struct load_options of_a_storm = {
+        .connections = 10, .target_text = "ws://h/", .mode = LOAD_STORM};
+    struct load_result *result = good_result();
+    result->options = &of_a_storm;
+    result->interrupted = true;
+    result->storm_count = 1;
+    result->storms[0] = (struct load_storm){.handshakes = "plain", .cut = 10, .back = 9};
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    result->storms[0].cut_short = true;
+    snprintf(result->unchecked[result->unchecked_count++], REPORT_UNCHECKED_BYTES, "1 of 10");
+    assert_int_equal(load_result_verdict(result), LOAD_ENDED_EARLY);
+    free(result);
+}
+
+static void the_text_says_what_was_not_checked(void **state)
+{
+    (void)state;
+    char text[4096] = "";
+    struct load_result *result = good_result();
+    snprintf(result->unchecked[result->unchecked_count++], REPORT_UNCHECKED_BYTES, "4 connections");
+    FILE *out = fmemopen(text, sizeof(text) - 1, "w");
+    load_report_text(result, out);
+    fclose(out);
+    assert_non_null(
+        strstr(text, "\n  not checked: 4 connections\n  ended early: no fault in what was checked\n"));
+    assert_null(strstr(text, "passed"));
     free(result);
 }
 
@@ -214,7 +266,10 @@ int main(void)
         cmocka_unit_test(a_run_without_faults_is_good),
         cmocka_unit_test(every_kind_of_fault_fails_the_run),
         cmocka_unit_test(a_publisher_that_failed_fails_the_run),
-        cmocka_unit_test(what_an_interrupt_prevented_is_no_fault),
+        cmocka_unit_test(what_an_interrupt_prevented_is_no_fault_and_not_passed),
+        cmocka_unit_test(an_interrupt_after_the_opening_excuses_no_connection),
+        cmocka_unit_test(a_storm_that_had_its_time_is_judged_although_a_signal_came_later),
+        cmocka_unit_test(the_text_says_what_was_not_checked),
         cmocka_unit_test(bytes_and_rates_survive_missing_figures),
         cmocka_unit_test(sums_add_counters_and_keep_the_latest_delivery),
         cmocka_unit_test(json_strings_are_escaped),
