@@ -118,21 +118,21 @@ struct adapter {
                             buffered */
     bool brings_token; /* clients may say who they are in this protocol: an upgrade without a token is let in,
                           and the adapter sees to auth.anonymous */
-    bool sessions; /* link->session is there, opened() and ended() are called */
+    bool sessions;     /* link->session is there, opened() and ended() are called */
     bool (*enabled)(const struct settings *settings);
     /* Fills *out; the request is a valid WebSocket upgrade for `path`. */
     void (*accept)(const struct settings *settings, const struct http_request *request,
                    struct adapter_admission *out);
-    /* The connection has come to its reactor; its 101 is queued. `identity`: as identity_pack() has packed it, or
-     * nothing. NULL without `sessions`. */
+    /* The connection has come to its reactor; its 101 is queued. `identity`: as identity_pack() has packed
+     * it, or nothing. NULL without `sessions`. */
     void (*opened)(struct adapter_link *link, const char *identity, size_t identity_bytes);
     /* Texts that live as long as the session: its user and the JSON of its info. NULL without `sessions`. */
     void (*who)(const struct session *session, struct text *user, struct text *conn_info);
     /* The last call for a connection: its subscriptions are gone. Only the session may be used. NULL without
      * `sessions`. */
     void (*ended)(struct session *session);
-    /* One whole message, fragments joined, UTF-8 checked; the adapter may write into it. NULL when reads_messages is
-     * false. */
+    /* One whole message, fragments joined, UTF-8 checked; the adapter may write into it. NULL when
+     * reads_messages is false. */
     void (*message)(struct adapter_link *link, bool text, uint8_t *payload, size_t payload_bytes);
     /* What the broker answered; the reactor frees it. NULL when the adapter never asks. */
     void (*answer)(struct adapter_link *link, const struct broker_request *answer);

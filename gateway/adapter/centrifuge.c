@@ -1,9 +1,10 @@
-/* The Centrifuge client protocol (version 2, JSON, bidirectional), so that its SDKs work unmodified. This file: the
- * adapter's table, one message's commands, how a session begins and ends; centrifuge_internal.h names the others.
+/* The Centrifuge client protocol (version 2, JSON, bidirectional), so that its SDKs work unmodified. This
+ * file: the adapter's table, one message's commands, how a session begins and ends; centrifuge_internal.h
+ * names the others.
  *
- * A message's replies leave as one message. What others must be asked for (the broker, the backend) is answered when they
- * have answered, so replies may come in another order than their commands; clients tell them apart by id. Only connect is
- * waited for: what arrives behind it is held until the client is connected.
+ * A message's replies leave as one message. What others must be asked for (the broker, the backend) is
+ * answered when they have answered, so replies may come in another order than their commands; clients tell
+ * them apart by id. Only connect is waited for: what arrives behind it is held until the client is connected.
  */
 #include "gateway/adapter/centrifuge_internal.h"
 
@@ -67,6 +68,7 @@ static void accept_upgrade(const struct settings *settings, const struct http_re
     out->topic_count = 0;
     out->topics_bytes = 0;
     out->subprotocol[0] = '\0';
+    out->since_set = false;
     if (json)
         memcpy(out->subprotocol, "centrifuge-json", sizeof "centrifuge-json");
     else if (offered(request->websocket_protocol, "centrifuge-protobuf") || wants_protobuf(request->query)) {
@@ -201,11 +203,16 @@ static void hold(struct talk *talk, const char *commands, size_t bytes)
     more->held_bytes = before + between + bytes;
 }
 
+static bool is_blank(char c)
+{
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
 /* What is left of a message behind the command that was read last. */
 static void hold_rest(struct talk *talk, const struct centrifuge_decoder *decoder)
 {
     for (size_t at = decoder->at; at < decoder->len; at++) {
-        if (!memchr(" \t\r\n", decoder->message[at], 4)) {
+        if (!is_blank(decoder->message[at])) {
             hold(talk, decoder->message + at, decoder->len - at);
             return;
         }

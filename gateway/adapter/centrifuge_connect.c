@@ -39,7 +39,8 @@ static bool token_topics(struct text packed, struct server_topic topics[SERVER_S
 }
 
 /* Lets in who has a token, in the command or in the upgrade request. */
-static void admit_known(struct talk *talk, uint32_t command, const struct identity *identity, struct text wishes)
+static void admit_known(struct talk *talk, uint32_t command, const struct identity *identity,
+                        struct text wishes)
 {
     struct session *session = talk_session(talk);
     struct server_topic topics[SERVER_SUBS_MAX];

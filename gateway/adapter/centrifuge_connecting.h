@@ -11,8 +11,8 @@ struct server_sub {
     struct text name, info, data; /* in the connecting's allocation */
     int64_t expire_at;
     struct wish wish;
-    bool behind;     /* to be joined behind the reply */
-    bool waiting;    /* for the broker's answer */
+    bool behind;  /* to be joined behind the reply */
+    bool waiting; /* for the broker's answer */
     bool recovered;
     struct stream_position position;
     struct history_item **items; /* references */
@@ -31,4 +31,5 @@ struct connecting {
 struct connecting *connecting_create(uint32_t command, const struct server_topic *topics, size_t count,
                                      struct text data, struct text wishes);
 /* Writes the reply to connect. False without memory. */
-bool connecting_reply(struct talk *talk, const struct connecting *connecting) __attribute__((warn_unused_result));
+bool connecting_reply(struct talk *talk, const struct connecting *connecting)
+    __attribute__((warn_unused_result));

@@ -13,8 +13,8 @@
  *   centrifuge_order.c        what the server API orders
  *   centrifuge_frame.c        a publication as a frame
  *
- * Thread: the connection's reactor, but for centrifuge_frame.c (the broker's). Owner: a session's memory is the
- * session's; a talk lives for one callback of the adapter.
+ * Thread: the connection's reactor, but for centrifuge_frame.c (the broker's). Owner: a session's memory is
+ * the session's; a talk lives for one callback of the adapter.
  */
 #pragma once
 
@@ -27,11 +27,11 @@
 #include <string.h>
 
 enum {
-    GRACE_S = 25,         /* how long what has expired may wait for its refresh */
-    REFRESH_RETRY_S = 5,  /* until a backend that has not answered is asked again */
-    ASKED_MAX = 1000,     /* a connection's unanswered requests to the broker, */
-    PROXIED_MAX = 32,     /* and to the backend */
-    HISTORY_MAX = 300,    /* publications of one page of history */
+    GRACE_S = 25,        /* how long what has expired may wait for its refresh */
+    REFRESH_RETRY_S = 5, /* until a backend that has not answered is asked again */
+    ASKED_MAX = 1000,    /* a connection's unanswered requests to the broker, */
+    PROXIED_MAX = 32,    /* and to the backend */
+    HISTORY_MAX = 300,   /* publications of one page of history */
     SERVER_SUBS_MAX = 255,
     DEADLINE_MAX_S = 24 * 3600, /* a deadline that is further away is looked at again by then */
 };
@@ -50,10 +50,10 @@ struct session_topic {
     struct session_topic *next;
     int64_t expire_at; /* unix seconds; 0: never */
     uint32_t command;  /* the client's subscribe that waits for its reply; 0: none */
-    bool asking;       /* the backend is asked whether the client may subscribe: there is no subscription yet */
-    bool by_backend;   /* the backend sees to its expiry; the client knows nothing of it */
-    bool refreshing;   /* the backend is asked whether it goes on, */
-    int64_t retry_at;  /* and could not say: it is asked again then */
+    bool asking;     /* the backend is asked whether the client may subscribe: there is no subscription yet */
+    bool by_backend; /* the backend sees to its expiry; the client knows nothing of it */
+    bool refreshing; /* the backend is asked whether it goes on, */
+    int64_t retry_at; /* and could not say: it is asked again then */
     uint8_t topic_bytes;
     uint32_t info_bytes;
     char *info; /* JSON; NULL: none */
@@ -144,10 +144,11 @@ void talk_end(struct talk *talk);
 void talk_disconnect(struct talk *talk, enum centrifuge_disconnect code);
 /* With any code; no text: that of the tables, or none. */
 void talk_disconnect_with(struct talk *talk, uint16_t code, struct text reason);
-/* Around a reply that may turn out larger than the client can take: talk_tried() is false when it has, or without
- * memory, and has taken back what was written since talk_try(), whose result it is given. */
+/* Around a reply that may turn out larger than the client can take: talk_tried() is false when it has, or
+ * without memory, and has taken back what was written since talk_try(), whose result it is given. */
 size_t talk_try(struct talk *talk);
 bool talk_tried(struct talk *talk, size_t mark) __attribute__((warn_unused_result));
+void talk_take_back(struct talk *talk, size_t mark); /* in any case */
 void talk_error(struct talk *talk, uint32_t command, enum centrifuge_error error);
 /* The error that a backend's answer gives the client; disconnects when it says so. */
 void talk_backend_error(struct talk *talk, const struct proxy_request *answer);
@@ -183,6 +184,7 @@ struct wish {
     bool recover;      /* it has been there before, */
     bool epoch_known;  /* in a stream that may be this one: */
     bool join_leave;   /* it wants to know who comes and goes */
+    bool all_or_error; /* rather than a topic of which it has missed something it wants none */
     struct stream_position since;
 };
 struct wish wish_of(const struct centrifuge_subscribe *subscribe);
@@ -197,10 +199,11 @@ enum join_reason {
     JOIN_CATCH_UP,  /* the same, behind a position that the client has been told */
     JOIN_ORDER,     /* the server API's */
 };
-/* What the answer needs to know: goes along in the request's `rest`, with the data for the client behind it. */
+/* What the answer needs to know: goes along in the request's `rest`, with the data for the client behind it.
+ */
 struct join_note {
     uint8_t reason; /* enum join_reason */
-    bool was_recovering;
+    bool was_recovering, all_or_error;
 };
 struct join {
     enum join_reason reason;
@@ -215,8 +218,8 @@ struct join {
 enum link_join talk_join(struct talk *talk, const struct join *join);
 /* What the broker says to it. */
 void talk_joined(struct talk *talk, const struct broker_request *answer);
-/* Leaves a topic, whatever has been going on there; a subscribe command that waited for its reply gets one. False: there
- * was nothing to leave. */
+/* Leaves a topic, whatever has been going on there; a subscribe command that waited for its reply gets one.
+ * False: there was nothing to leave. */
 bool talk_leave(struct talk *talk, struct text topic);
 /* The same, and says so to the client. */
 void talk_unsubscribe_push(struct talk *talk, struct text topic, uint32_t code);
@@ -246,9 +249,10 @@ void talk_admit(struct talk *talk, uint32_t command, const struct server_topic *
 /* A subscription's answer (JOIN_CONNECT) or position (BROKER_HISTORY) that talk_admit() waits for. */
 void talk_admit_answered(struct talk *talk, const struct broker_request *answer);
 void connecting_destroy(struct connecting *connecting);
-/* What a connect command wishes of topics that the server subscribes to, as bytes; free()d by the caller. False without
- * memory. */
-bool wishes_pack(const struct centrifuge_connect *connect, struct text *out) __attribute__((warn_unused_result));
+/* What a connect command wishes of topics that the server subscribes to, as bytes; free()d by the caller.
+ * False without memory. */
+bool wishes_pack(const struct centrifuge_connect *connect, struct text *out)
+    __attribute__((warn_unused_result));
 
 void talk_subscribe(struct talk *talk, uint32_t command, const struct centrifuge_subscribe *subscribe);
 void talk_subscribe_proxied(struct talk *talk, const struct proxy_request *answer);

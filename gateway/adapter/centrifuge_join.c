@@ -1,4 +1,5 @@
-/* Joining a topic and leaving it: by the client's command, by the server when the client connects, by the server API. */
+/* Joining a topic and leaving it: by the client's command, by the server when the client connects, by the
+ * server API. */
 #include "gateway/adapter/centrifuge_internal.h"
 
 #include <stdlib.h>
@@ -44,7 +45,11 @@ static struct broker_request *request_for(const struct talk *talk, const struct 
 {
     const struct session *session = talk_session(talk);
     struct who who = session_who(session);
-    struct join_note note = {.reason = (uint8_t)join->reason, .was_recovering = join->wish.recover};
+    struct join_note note = {
+        .reason = (uint8_t)join->reason,
+        .was_recovering = join->wish.recover,
+        .all_or_error = join->wish.all_or_error,
+    };
     char *rest = malloc(sizeof note + join->data.bytes);
     if (!rest)
         return NULL;
@@ -138,7 +143,8 @@ struct centrifuge_subscribe_result talk_result(struct talk *talk, const struct b
     return result;
 }
 
-static void reply_subscribed(struct talk *talk, const struct broker_request *answer)
+/* False: the reply is an error, as the client wants it to be. */
+static bool reply_subscribed(struct talk *talk, const struct broker_request *answer)
 {
     char epoch[EPOCH_TEXT_BYTES];
     struct centrifuge_subscribe_result result = talk_result(talk, answer, epoch);
@@ -157,6 +163,11 @@ static void reply_subscribed(struct talk *talk, const struct broker_request *ans
         centrifuge_reply_subscribe(&talk->out, answer->command, &result);
     }
     free(publications);
+    if (!result.was_recovering || result.recovered || !note_of(answer).all_or_error)
+        return true;
+    talk_take_back(talk, mark);
+    talk_error(talk, answer->command, CENTRIFUGE_ERROR_UNRECOVERABLE_POSITION);
+    return false;
 }
 
 static void subscribed(struct talk *talk, const struct broker_request *answer)
@@ -168,11 +179,12 @@ static void subscribed(struct talk *talk, const struct broker_request *answer)
         talk_error(talk, answer->command, error_of(answer));
         return;
     }
-    reply_subscribed(talk, answer);
-    if (topic) {
+    if (topic)
         topic->command = 0;
+    if (!reply_subscribed(talk, answer))
+        (void)talk_leave(talk, answer->topic);
+    else if (topic)
         session_topic_tidy(session, topic);
-    }
     talk_arm(talk);
 }
 

@@ -1,5 +1,5 @@
-/* What expires: refresh and sub_refresh, by the client with a token or by the backend when it is asked, and what happens
- * when neither is in time. */
+/* What expires: refresh and sub_refresh, by the client with a token or by the backend when it is asked, and
+ * what happens when neither is in time. */
 #include "gateway/adapter/centrifuge_internal.h"
 
 #include "gateway/adapter/topic_name.h"
@@ -58,8 +58,8 @@ void talk_refresh(struct talk *talk, uint32_t command, struct text token)
     }
     if (link->auth)
         result = auth_check_connection(link->auth, token.data, token.bytes, (int64_t)link->now_s, &identity);
-    bool another = result == AUTH_OK && !text_equal(session_who(session).user,
-                                                    (struct text){identity.bytes, identity.user_bytes});
+    bool another = result == AUTH_OK &&
+                   !text_equal(session_who(session).user, (struct text){identity.bytes, identity.user_bytes});
     if (result == AUTH_EXPIRED)
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_EXPIRED);
     else if (result == AUTH_INVALID || another)

@@ -1,10 +1,10 @@
 /* Topics that the server subscribes a connecting client to, and the reply to connect that tells of them.
  *
- * A client takes what comes from such a topic only after that reply, and the reply says from which position on it has
- * everything. So topics that clients can recover from are not joined before the reply: their positions (and what the
- * client has missed until there) are asked for first, and they are joined behind the reply, from those positions: what
- * was published in between comes with the answer. Topics without recovery promise nothing about the time before the
- * reply and are joined before it.
+ * A client takes what comes from such a topic only after that reply, and the reply says from which position
+ * on it has everything. So topics that clients can recover from are not joined before the reply: their
+ * positions (and what the client has missed until there) are asked for first, and they are joined behind the
+ * reply, from those positions: what was published in between comes with the answer. Topics without recovery
+ * promise nothing about the time before the reply and are joined before it.
  */
 #include "gateway/adapter/centrifuge_connecting.h"
 
@@ -57,8 +57,8 @@ static void catch_up(struct talk *talk, const struct connecting *connecting)
             continue;
         struct join join = join_of(connecting, sub);
         join.reason = JOIN_CATCH_UP;
-        join.wish = (struct wish){
-            .recover = sub->position.epoch != 0, .epoch_known = true, .since = sub->position};
+        join.wish =
+            (struct wish){.recover = sub->position.epoch != 0, .epoch_known = true, .since = sub->position};
         if (talk_join(talk, &join) == LINK_TOO_MANY)
             talk_disconnect(talk, CENTRIFUGE_DISCONNECT_CHANNEL_LIMIT);
     }
@@ -75,7 +75,8 @@ static void forget_upgrade(struct session *session)
     more->upgrade = NULL;
 }
 
-/* All answers are there. `connecting` is not the session's any more, which may end on the way. False: no memory. */
+/* All answers are there. `connecting` is not the session's any more, which may end on the way. False: no
+ * memory. */
 static bool admitted(struct talk *talk, const struct connecting *connecting)
 {
     struct session *session = talk_session(talk);
@@ -114,9 +115,7 @@ static bool begin(struct talk *talk, struct connecting *connecting, struct serve
         struct join_note note = {.reason = JOIN_CONNECT};
         bool since = sub->wish.recover && sub->wish.epoch_known;
         struct ask ask = {
-            .broker = {.op = BROKER_HISTORY,
-                       .topic = sub->name,
-                       .rest = {(const char *)&note, sizeof note}},
+            .broker = {.op = BROKER_HISTORY, .topic = sub->name, .rest = {(const char *)&note, sizeof note}},
             .command = connecting->command,
             .since_set = since,
             .since = sub->wish.since,

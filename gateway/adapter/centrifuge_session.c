@@ -1,5 +1,5 @@
-/* What a session keeps beside its 32 bytes: as long as there is nothing, no memory. What clients, tokens and backends
- * have said of somebody is wiped before it is freed. */
+/* What a session keeps beside its 32 bytes: as long as there is nothing, no memory. What clients, tokens and
+ * backends have said of somebody is wiped before it is freed. */
 #include "gateway/adapter/centrifuge_internal.h"
 
 #include <stdlib.h>
@@ -19,7 +19,8 @@ struct session_more *session_more_get(struct session *session)
 }
 
 /* Who
- * ----------------------------------------------------------------------------------------------------------- */
+ * -----------------------------------------------------------------------------------------------------------
+ */
 
 static size_t who_bytes(const struct who *who)
 {

@@ -48,7 +48,8 @@ static void subscribe_by_token(struct talk *talk, struct join *join, struct json
     auth_identity_fini(&identity);
 }
 
-static void ask_backend(struct talk *talk, const struct join *join, const struct centrifuge_subscribe *subscribe)
+static void ask_backend(struct talk *talk, const struct join *join,
+                        const struct centrifuge_subscribe *subscribe)
 {
     struct session *session = talk_session(talk);
     struct session_topic *topic = session_topic_get(session, join->topic);
@@ -87,8 +88,7 @@ void talk_subscribe(struct talk *talk, uint32_t command, const struct centrifuge
         return;
     }
     const struct session_topic *known = session_topic_find(session, join.topic);
-    if ((known && known->asking) ||
-        link->ops->subscribed(link, join.topic.data, join.topic.bytes) >= 0) {
+    if ((known && known->asking) || link->ops->subscribed(link, join.topic.data, join.topic.bytes) >= 0) {
         talk_error(talk, command, CENTRIFUGE_ERROR_ALREADY_SUBSCRIBED);
         return;
     }

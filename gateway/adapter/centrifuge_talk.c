@@ -1,4 +1,5 @@
-/* One callback of the adapter: what it says to the client, what it asks of others, when it wants to be called again. */
+/* One callback of the adapter: what it says to the client, what it asks of others, when it wants to be called
+ * again. */
 #include "gateway/adapter/centrifuge_internal.h"
 
 #include <stdlib.h>
@@ -59,13 +60,18 @@ size_t talk_try(struct talk *talk)
     return talk->out.len;
 }
 
+void talk_take_back(struct talk *talk, size_t mark)
+{
+    talk->out.failed = false;
+    talk->out.len = mark;
+}
+
 bool talk_tried(struct talk *talk, size_t mark)
 {
     talk->out.max = 0;
     if (!talk->out.failed)
         return true;
-    talk->out.failed = false;
-    talk->out.len = mark;
+    talk_take_back(talk, mark);
     return false;
 }
 
@@ -224,7 +230,11 @@ struct centrifuge_publication *publications_of(struct history_item *const *items
 
 struct wish wish_of(const struct centrifuge_subscribe *subscribe)
 {
-    struct wish wish = {.recover = subscribe->recover, .join_leave = subscribe->join_leave};
+    struct wish wish = {
+        .recover = subscribe->recover,
+        .join_leave = subscribe->join_leave,
+        .all_or_error = subscribe->flags & CENTRIFUGE_FLAG_REJECT_UNRECOVERED,
+    };
     wish.since.offset = subscribe->offset;
     /* Without an epoch the offset alone is judged; with one that is none of ours it is another stream. */
     wish.epoch_known = subscribe->epoch.len == 0 ||

@@ -14,8 +14,8 @@ static struct broker_ask ask_as_client(const struct talk *talk, enum broker_op o
 /* Publish
  * -------------------------------------------------------------------------------------------------------- */
 
-static void publish_now(struct talk *talk, uint32_t command, struct text topic, struct text data, struct text tags,
-                        bool skip_history)
+static void publish_now(struct talk *talk, uint32_t command, struct text topic, struct text data,
+                        struct text tags, bool skip_history)
 {
     const struct session_topic *known = session_topic_find(talk_session(talk), topic);
     struct ask ask = {
@@ -95,7 +95,8 @@ static void published(struct talk *talk, const struct broker_request *answer)
 /* Presence and history
  * ------------------------------------------------------------------------------------------ */
 
-/* Who is in a topic, and what was, is for those who are in it or could be without being asked anything more. */
+/* Who is in a topic, and what was, is for those who are in it or could be without being asked anything more.
+ */
 static bool may_read(const struct talk *talk, const struct topic_rule *rule, struct text topic)
 {
     struct adapter_link *link = talk->link;

@@ -12,12 +12,12 @@
 #include <stdint.h>
 
 struct identity {
-    bool known;                  /* a token was there, and it was good; else only `headers` count */
-    uint8_t channel_count;       /* in `channels` */
-    int64_t expires_at;          /* unix seconds; 0: never */
-    struct text user, info;      /* "" anonymous; JSON or "" */
-    struct text channels;        /* topics to be subscribed to, packed: length byte + name */
-    struct text headers;         /* lines for the backend's hooks, or "" */
+    bool known;             /* a token was there, and it was good; else only `headers` count */
+    uint8_t channel_count;  /* in `channels` */
+    int64_t expires_at;     /* unix seconds; 0: never */
+    struct text user, info; /* "" anonymous; JSON or "" */
+    struct text channels;   /* topics to be subscribed to, packed: length byte + name */
+    struct text headers;    /* lines for the backend's hooks, or "" */
 };
 
 enum { IDENTITY_TEXT_MAX = UINT16_MAX }; /* bytes of each text */
@@ -27,4 +27,5 @@ size_t identity_packed_bytes(const struct identity *identity);
 /* Returns the bytes written, 0 when they do not fit. */
 size_t identity_pack(const struct identity *identity, void *out, size_t size);
 /* False when the bytes are none of identity_pack()'s. */
-bool identity_unpack(const void *packed, size_t bytes, struct identity *out) __attribute__((warn_unused_result));
+bool identity_unpack(const void *packed, size_t bytes, struct identity *out)
+    __attribute__((warn_unused_result));
