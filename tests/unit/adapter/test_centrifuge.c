@@ -1,4 +1,5 @@
-/* The Centrifuge adapter: upgrade requests, the order of commands, what needs nobody else, sessions' beginning and end. */
+/* The Centrifuge adapter: upgrade requests, the order of commands, what needs nobody else, sessions'
+ * beginning and end. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -77,7 +78,8 @@ static void the_endpoint_is_always_there(void **state)
     (void)state;
     struct settings settings = {0};
     static const char path[] = "/connection/websocket";
-    assert_int_equal(adapter_route(&settings, (struct http_slice){path, sizeof path - 1}), ADAPTER_CENTRIFUGE);
+    assert_int_equal(adapter_route(&settings, (struct http_slice){path, sizeof path - 1}),
+                     ADAPTER_CENTRIFUGE);
     assert_ptr_equal(adapter_get(ADAPTER_CENTRIFUGE), &adapter_centrifuge);
 }
 
@@ -159,10 +161,17 @@ static void what_is_no_command_ends_the_connection(void **state)
 {
     struct fake *f = *state;
     static const char *const bad[] = {
-        "",      "\n",          "x",
-        "[]",    "{\"id\":1",   "{\"id\":-1,\"ping\":{}}",
-        "\"a\"", "{\"ping\":{}}", "{\"id\":1,\"ping\":{},\"send\":{}}",
-        "null",  "{\"id\":1,\"subscribe\":3}",
+        "",
+        "\n",
+        "x",
+        "[]",
+        "{\"id\":1",
+        "{\"id\":-1,\"ping\":{}}",
+        "\"a\"",
+        "{\"ping\":{}}",
+        "{\"id\":1,\"ping\":{},\"send\":{}}",
+        "null",
+        "{\"id\":1,\"subscribe\":3}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         fake_connect(f);
@@ -221,7 +230,8 @@ static void the_ping_interval_is_told_in_whole_seconds_or_not_at_all(void **stat
     f->settings.idle.ping_interval = 0;
     fake_open_as(f, NULL);
     say(f, "{\"id\":1,\"connect\":{}}");
-    hear(f, "{\"id\":1,\"connect\":{\"client\":\"" CLIENT "\",\"version\":\"pushgate " PUSHGATE_VERSION "\"}}");
+    hear(f,
+         "{\"id\":1,\"connect\":{\"client\":\"" CLIENT "\",\"version\":\"pushgate " PUSHGATE_VERSION "\"}}");
 }
 
 static void more_than_1024_commands_in_a_message_are_too_many(void **state)
@@ -229,7 +239,7 @@ static void more_than_1024_commands_in_a_message_are_too_many(void **state)
     struct fake *f = *state;
     static char message[1025 * 3 + 1];
     for (size_t i = 0; i < 1025; i++)
-        memcpy(message + 3 * i, "{}\n", 3);
+        snprintf(message + 3 * i, 4, "{}\n");
     fake_connect(f);
     say_bytes(f, message, 1024 * 3);
     assert_int_equal(f->close_code, 0);
