@@ -95,7 +95,7 @@ static bool take_key(struct auth_keys *keys, EVP_PKEY *pkey, char *error, size_t
     case EVP_PKEY_ED25519:
         key->kind = AUTH_KEY_ED25519;
         key->ed25519 = EVP_PKEY_up_ref(pkey) == 1 ? pkey : NULL;
-        return key->ed25519 != NULL;
+        return key->ed25519 || fail(error, error_size, "its key cannot be used");
     default:
         return fail(error, error_size, "its key is neither RSA nor EC nor Ed25519");
     }
@@ -135,6 +135,7 @@ bool auth_keys_add_pem(struct auth_keys *keys, const char *text, size_t bytes, c
     BIO *bio = BIO_new_mem_buf(text, (int)bytes);
     if (!bio)
         return fail(error, error_size, "out of memory");
+    ERR_clear_error(); /* its last entry tells the end of the file from damage */
     char *name, *header;
     unsigned char *data;
     long len;
