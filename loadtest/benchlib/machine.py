@@ -54,11 +54,17 @@ def free_port():
 
 
 def cpu_ns(pid):
-    """CPU time of all threads that the process has now."""
+    """CPU time of all threads that the process has now; 0 when it has ended."""
     total = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
-            total += int(file.read().split()[0])
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            try:
+                with open(f"/proc/{pid}/task/{task}/schedstat", encoding="ascii") as file:
+                    total += int(file.read().split()[0])
+            except (FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+                pass
+    except (FileNotFoundError, ProcessLookupError):
+        pass
     return total
 
 
