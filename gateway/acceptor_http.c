@@ -2,14 +2,11 @@
 #include "gateway/acceptor_internal.h"
 
 #include "gateway/base/assert.h"
-#include "gateway/base/log.h"
 #include "gateway/demo/demo_page.h"
 
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { RETRY_AFTER_SECONDS = 5 };
 
@@ -28,8 +25,8 @@ static void respond(struct acceptor *acceptor, struct pending *pending, int stat
     pending_end_stream(acceptor, pending);
 }
 
-static void refuse_with(struct acceptor *acceptor, struct pending *pending, int status, const char *error,
-                        enum handshake_failure failure, const char *extra)
+void pending_refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error,
+                    enum handshake_failure failure, const char *extra)
 {
     char body[256];
     int body_bytes = snprintf(body, sizeof body, "%d %s: %s\n", status, http_status_text(status), error);
@@ -49,7 +46,7 @@ static void refuse(struct acceptor *acceptor, struct pending *pending, int statu
         snprintf(extra, sizeof extra, "Allow: GET\r\n");
     else if (status == 503 || status == 429)
         snprintf(extra, sizeof extra, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
-    refuse_with(acceptor, pending, status, error, failure, extra);
+    pending_refuse(acceptor, pending, status, error, failure, extra);
 }
 
 static enum handshake_failure failure_of(int status)
@@ -72,45 +69,19 @@ static enum handshake_failure failure_of(int status)
     }
 }
 
-/* RFC 6750 §3. The reason is for the log only: whoever tries tokens should not learn how far one got. */
-static void refuse_token(struct acceptor *acceptor, struct pending *pending, enum auth_result result,
-                         const char *reason)
+/* Do the rules of the topics in the URL let this client subscribe? A subscription token has no place in a
+ * URL. */
+static bool may_subscribe(const struct settings *settings, const struct adapter_admission *admission,
+                          const struct identity_room *identity)
 {
-    static struct log_limit limit;
-    log_limited(&limit, LOG_DEBUG, "token_refused", "acceptor=%u reason=%s", acceptor->config.number, reason);
-    refuse_with(acceptor, pending, 401,
-                result == AUTH_EXPIRED ? "the token has expired" : "the token is not valid",
-                HANDSHAKE_HTTP_TOKEN, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
-}
-
-/* May whoever sends this request use the gateway? Else it is answered. A token that is there must be good
- * even where none is needed: a client that says who it is should not go on as nobody. */
-static bool admit(struct acceptor *acceptor, struct pending *pending, const struct http_request *request,
-                  bool needs_token)
-{
-    const struct acceptor_shared *shared = acceptor->shared;
-    char token[HTTP_HEAD_MAX];
-    size_t bytes;
-    enum auth_token_place place =
-        auth_request_token(request, shared->settings->auth.cookie, token, sizeof token, &bytes);
-    if (place == AUTH_TOKEN_NONE) {
-        if (needs_token)
-            refuse_with(acceptor, pending, 401,
-                        "a token is needed: Authorization: Bearer TOKEN, or ?token=TOKEN",
-                        HANDSHAKE_HTTP_TOKEN, "WWW-Authenticate: Bearer\r\n");
-        return !needs_token;
+    for (size_t at = 0; at < admission->topics_bytes; at += 1u + admission->topics[at]) {
+        const struct topic_rule *rule =
+            topic_rule_find(settings, (const char *)&admission->topics[at + 1], admission->topics[at]);
+        if (rule->subscribe == SUBSCRIBE_TOKEN ||
+            (rule->subscribe == SUBSCRIBE_AUTHENTICATED && !identity->authenticated))
+            return false;
     }
-    struct auth_identity identity = {.reason = "cannot be read, or stands twice"};
-    enum auth_result result = AUTH_INVALID;
-    if (place == AUTH_TOKEN_FOUND)
-        result = auth_check_connection(shared->auth, token, bytes, (int64_t)time(NULL), &identity);
-    OPENSSL_cleanse(token, sizeof token);
-    if (result == AUTH_NO_MEMORY)
-        refuse(acceptor, pending, 503, "the gateway is short of memory", HANDSHAKE_INTERNAL);
-    else if (result != AUTH_OK)
-        refuse_token(acceptor, pending, result, identity.reason);
-    auth_identity_fini(&identity);
-    return result == AUTH_OK;
+    return true;
 }
 
 /* Must the broker have its say before the topics are joined? */
@@ -140,13 +111,20 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
         refuse(acceptor, pending, 403, "this Origin may not connect (listen.origins)", HANDSHAKE_HTTP_ORIGIN);
         return;
     }
-    if (!admit(acceptor, pending, request,
-               !shared->settings->auth.anonymous && !adapter_get((enum adapter_id)adapter)->brings_token))
+    bool conversation = adapter_get((enum adapter_id)adapter)->brings_token;
+    struct identity_room *identity = &acceptor->identity;
+    if (!pending_admit(acceptor, pending, request, !shared->settings->auth.anonymous && !conversation,
+                       identity))
         return;
     struct adapter_admission *admission = &acceptor->admission;
     adapter_get((enum adapter_id)adapter)->accept(shared->settings, request, admission);
     if (admission->status != 101) {
         refuse(acceptor, pending, admission->status, admission->error, failure_of(admission->status));
+        return;
+    }
+    if (!may_subscribe(shared->settings, admission, identity)) {
+        refuse(acceptor, pending, 403, "not for everyone: the topic's section says who may subscribe",
+               HANDSHAKE_HTTP_TOKEN);
         return;
     }
     uint32_t port;
@@ -169,6 +147,7 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
                 .topic_count = admission->topic_count,
                 .suite = pending->suite,
                 .topics_bytes = admission->topics_bytes,
+                .identity_bytes = conversation ? identity->bytes : 0,
                 .ask_broker = asks_broker(shared->settings, admission),
                 .since_set = admission->since_set,
                 .since_offset = admission->since_offset,
@@ -180,6 +159,7 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
                 .write = pending->write,
             },
         .topics = admission->topics,
+        .identity = identity->packed,
         .plain = pending->plain.data + request->head_bytes,
         .raw = pending->raw.data,
     };
@@ -204,7 +184,7 @@ static void demo_publish(struct acceptor *acceptor, struct pending *pending,
                HANDSHAKE_HTTP_ORIGIN);
         return;
     }
-    if (!admit(acceptor, pending, request, !shared->settings->auth.anonymous))
+    if (!pending_admit(acceptor, pending, request, !shared->settings->auth.anonymous, &acceptor->identity))
         return;
     char topic[TOPIC_BYTES_MAX];
     size_t topic_bytes = 0, cursor = 0;

@@ -42,6 +42,13 @@ struct pending {
     struct buffer out;                /* to send, ready for the wire */
 };
 
+/* Who asks, as it travels to the reactor (adapter/identity.h). */
+struct identity_room {
+    uint32_t bytes; /* 0: nothing is known */
+    bool authenticated;
+    uint8_t packed[32 * 1024];
+};
+
 struct acceptor {
     struct acceptor_shared *shared;
     struct acceptor_stats stats;
@@ -70,6 +77,7 @@ struct acceptor {
         uint32_t count, cap;
     } freed;                            /* slots to free after the batch of events */
     struct adapter_admission admission; /* scratch */
+    struct identity_room identity;      /* scratch */
     uint8_t *scratch;                   /* for reading and sealing */
     pthread_t thread;
 };
@@ -112,6 +120,16 @@ void pending_continue(struct acceptor *acceptor, struct pending *pending);
 /* acceptor_http.c: what a request gets. */
 void pending_request(struct acceptor *acceptor, struct pending *pending);
 void pending_publish_answer(struct acceptor *acceptor, struct broker_request *answer);
+
+/* Answers with an error and ends the connection; `extra`: header lines. */
+void pending_refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error,
+                    enum handshake_failure failure, const char *extra);
+
+/* acceptor_identity.c: who asks. */
+/* May whoever sends this request use the gateway? Else it is answered. A token that is there must be good
+ * even where none is needed: a client that says who it is should not go on as nobody. */
+bool pending_admit(struct acceptor *acceptor, struct pending *pending, const struct http_request *request,
+                   bool needs_token, struct identity_room *room);
 
 /* acceptor_transfer.c: choice of the reactor, batches. */
 /* True when some reactor has room and limits.connections is not reached; counts the connection in for the

@@ -154,6 +154,7 @@ static bool build_reactors(struct gateway *gateway, uint32_t capacity)
             .transfer_fd = pair[1],
             .port = &gateway->ports[i],
             .ip_limit = gateway->ip_limit,
+            .auth = gateway->auth,
             .proxy = gateway->proxy,
         };
         gateway->reactors[i] = reactor_create(&config, gateway->error, sizeof gateway->error);

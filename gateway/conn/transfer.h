@@ -24,7 +24,7 @@ enum {
     TRANSFER_MESSAGE_MAX =
         60 * 1024, /* bytes of one message: the kernel serves larger ones from high-order pages */
     TRANSFER_EARLY_MAX =
-        40 * 1024, /* plain and raw bytes together; an acceptor reads no more before the upgrade */
+        38 * 1024, /* plain and raw bytes together; an acceptor reads no more before the upgrade */
 };
 
 struct transfer_record {
