@@ -38,6 +38,7 @@ static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
         .limits = {.message_bytes = 65536, .topics_per_connection = 32, .handshake_timeout = 60000},
         .listen = {.origins = (char *)(uintptr_t) "*"},
         .auth = {.anonymous = true, .cookie = (char *)(uintptr_t) ""},
+        .proxy = {.headers = (char *)(uintptr_t) ""},
     };
     stand->ip_limit = ip_limit_create(per_ip);
     assert_non_null(stand->ip_limit);
