@@ -93,7 +93,7 @@ class PushgateServer(Server):
         self.pid, self.program, self.certificate = self.gateway.pid, self.gateway.program, self.gateway.certificate
         self.target = self.gateway.target("load")
         self.post = ("127.0.0.1", admin, "/publish?topic=load")
-        self.shown = " ".join(self.program.process.args[1:])
+        self.shown = "\n".join(self.program.process.args[1:])
 
     @staticmethod
     def missing():
