@@ -22,6 +22,10 @@ class Stopped(Exception):
     """What stopped the run short of its goal; everything measured so far counts."""
 
 
+class OutOfMemory(Stopped):
+    """Any more connections would take what the machine needs to go on; those that are open can be measured."""
+
+
 class HoldingGateway:
     """pushgate on its own choice of threads, as an operator would start it for so many connections."""
 
@@ -92,7 +96,12 @@ class HeldClients:
     def _read(self):
         for line in self.program.process.stdout:
             if line.strip() == b"ready":
+                self.ready_at = time.monotonic()
                 self.ready.set()
+
+    def open_no_more(self):
+        """The opening ends, and the run goes on with those that are open."""
+        self.program.process.send_signal(signal.SIGUSR1)
 
     def report(self):
         with open(self.json, encoding="utf-8") as file:
@@ -141,8 +150,9 @@ class Watch:
                  f"{sample['gateway']['rss'] >> 20:,} MiB, clients {sample['clients']['rss'] >> 20:,} MiB, "
                  f"available {sample['available_bytes'] >> 20:,} MiB")
 
-    def until(self, doing, done, ask_gateway=False, seconds=None):
-        """Until done() or, with `seconds`, so long. An idle gateway is not asked: answering would cost it CPU."""
+    def until(self, doing, done, ask_gateway=False, seconds=None, spare=0):
+        """Until done() or, with `seconds`, so long. An idle gateway is not asked: answering would cost it CPU. `spare`: bytes of
+        memory that must stay available for each connection."""
         end = None if seconds is None else time.monotonic() + seconds
         moved_at, last = time.monotonic(), -1
         while not done():
@@ -160,8 +170,9 @@ class Watch:
             if not self.samples or now - self.began - self.samples[-1]["seconds"] >= 1:
                 sample = self._sample(ask_gateway)
                 self._line(doing, sample)
-                if sample["available_bytes"] < MEMORY_FLOOR:
-                    raise Stopped(f"memory: {sample['available_bytes'] >> 20} MiB are left at {sample['connections']:,} connections")
+                if sample["available_bytes"] < MEMORY_FLOOR + spare * sample["connections"]:
+                    raise OutOfMemory(f"memory: {sample['available_bytes'] >> 20:,} MiB were left at {sample['connections']:,} connections "
+                                      f"while {doing}")
                 if ask_gateway:
                     if sample["connections"] != last:
                         moved_at, last = now, sample["connections"]

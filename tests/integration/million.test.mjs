@@ -117,6 +117,21 @@ describe('loadtest/million', { skip: !measurable && 'is for the optimised build'
     assert.equal(report.passed, false);
   });
 
+  test('when memory runs short while connections open, those that are open are measured, and the report says what stopped it', async t => {
+    const available = Number(/^MemAvailable: +(\d+)/m.exec(readFileSync('/proc/meminfo', 'utf8'))[1]);
+    const { code, out, report } = await million(t, ['--ws', '--rate=500', `--spare=${available / 300}`]); // KiB: for about 300 connections
+    assert.equal(code, 1);
+    assert.match(report.stopped, /^memory: [\d,]+ MiB were left at [\d,]+ connections while opening; what is open has been measured$/);
+    assert.match(out, /\nSTOPPED: memory: /);
+    const { pings_off: off, pings_on: on } = report;
+    assert.ok(off.opened >= 250 && off.opened < connections, `${off.opened}`);
+    assert.equal(off.messages.delivered, 10 * off.opened);
+    assert.equal(off.messages.lost + off.messages.duplicated + off.messages.out_of_order, 0);
+    assert.ok(report.rows.some(({ name, verdict }) => name === '10 messages to all' && verdict === 'met'));
+    assert.ok(on.opened <= off.opened && on.pings >= 1.5 * on.opened);
+    assert.deepEqual(on.load.connections.close_codes, { 1001: on.opened });
+  });
+
   test('SIGTERM ends it early with a report', async t => {
     const { code, report } = await million(t, ['--ws', '--hold=60'], {
       during: async (child, folder) => {
