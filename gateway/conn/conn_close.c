@@ -1,6 +1,7 @@
 /* How connections end: closing handshake (RFC 6455 §7), close_notify (RFC 8446 §6.1), FIN, and a deadline
  * over all of it. */
 #include "gateway/conn/pool.h"
+#include "proto/centrifuge_codes.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -70,6 +71,15 @@ static uint32_t drop_queued(struct pool *pool, struct conn *conn)
     return dropped;
 }
 
+/* What a close frame says when nobody has said anything: Centrifuge clients show it. */
+static const char *text_of(const struct conn *conn, uint16_t code)
+{
+    const char *text = adapter_get((enum adapter_id)conn->adapter)->centrifuge_codes
+                           ? centrifuge_disconnect_reason(code)
+                           : NULL;
+    return text ? text : "";
+}
+
 void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, uint16_t code,
                 const char *text)
 {
@@ -97,10 +107,7 @@ void conn_close(struct pool *pool, struct conn *conn, enum close_reason reason, 
         buffer_fini(&conn->extra->message);
     pool_arm(pool, conn);
     uint8_t frame[2 + WS_CONTROL_PAYLOAD_MAX];
-    if (!text)
-        text =
-            adapter_get((enum adapter_id)conn->adapter)->centrifuge_codes ? close_reason_label(reason) : "";
-    size_t bytes = ws_frame_close(frame, code, text);
+    size_t bytes = ws_frame_close(frame, code, text ? text : text_of(conn, code));
     conn_send_own(pool, conn, frame, bytes);
     if (conn->state == CONN_FREE)
         return;
