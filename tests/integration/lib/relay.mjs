@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import net from 'node:net';
 
 /**
- * Listens until the test ends and connects every client to `port`. `forward(data, upstream)` gets what clients send; the
+ * Listens until the test ends and connects every client to `port` (or to what that returns, when it is a function). `forward(data, upstream)` gets what clients send; the
  * default passes it on. `idle`: milliseconds of silence in one direction after which both ends are cut.
  * Returns { port, upstream() } where upstream() is the newest socket to the gateway.
  */
@@ -11,7 +11,7 @@ export async function relay(t, port, { forward = (data, upstream) => upstream.wr
   let newest;
   const sockets = new Set();
   const server = net.createServer({ noDelay: true }, client => {
-    const upstream = newest = net.connect({ host: '127.0.0.1', port, noDelay: true });
+    const upstream = newest = net.connect({ host: '127.0.0.1', port: typeof port === 'function' ? port() : port, noDelay: true });
     const cut = () => { client.destroy(); upstream.destroy(); };
     for (const socket of [client, upstream]) sockets.add(socket.on('error', cut).on('close', cut).setTimeout(idle, cut));
     client.on('data', data => forward(data, upstream));
