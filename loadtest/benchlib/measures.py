@@ -76,7 +76,9 @@ def ratio_of(pairs):
 # Memory
 
 
-def memory(context, transport):
+def memory(context, transport, centrifuge=False):
+    """With `centrifuge`, clients of that protocol, which connect and subscribe by message."""
+    kind = "centrifuge" if centrifuge else transport
     sizes = context.sizes
     raise_descriptor_limit(sizes.many + 500)
     slopes, handshakes_left = [], []
@@ -84,15 +86,18 @@ def memory(context, transport):
         with context.stage() as stage:
             gateway = Gateway(stage, tls=transport == "wss")
             empty = settled_rss(gateway.pid, sizes.quiet)
-            Clients(stage, gateway, sizes.few).wait_open()
+            Clients(stage, gateway, sizes.few, centrifuge=centrifuge).wait_open()
+            gateway.wait_subscribers("bench", sizes.few)
             before = settled_rss(gateway.pid, sizes.quiet)
-            Clients(stage, gateway, sizes.many - sizes.few).wait_open()
+            Clients(stage, gateway, sizes.many - sizes.few, centrifuge=centrifuge).wait_open()
+            gateway.wait_subscribers("bench", sizes.many)
             after = settled_rss(gateway.pid, sizes.quiet)
             slopes.append((after - before) / (sizes.many - sizes.few))
             handshakes_left.append(before - empty - sizes.few * slopes[-1])
-        context.say(f"memory-{transport} {number + 1}: {slopes[-1]:.0f} bytes")
-    return [Result(f"memory-{transport}", f"user memory of an idle {transport} connection with one topic", "bytes",
-                   128 if transport == "ws" else 256, False, "measured", measured=median(slopes), rounds=slopes,
+        context.say(f"memory-{kind} {number + 1}: {slopes[-1]:.0f} bytes")
+    what = f"{transport} connection of the Centrifuge protocol" if centrifuge else f"{transport} connection"
+    return [Result(f"memory-{kind}", f"user memory of an idle {what} with one topic", "bytes",
+                   {"ws": 128, "wss": 256, "centrifuge": 320}[kind], False, "measured", measured=median(slopes), rounds=slopes,
                    more={"first_use_bytes": median(handshakes_left), "few": sizes.few, "many": sizes.many},
                    note=f"once: {median(handshakes_left) / 2**20:.1f} MiB")]
 
@@ -322,6 +327,7 @@ def idle(context, _names):
 GROUPS = [
     (["memory-ws"], lambda context, names: memory(context, "ws")),
     (["memory-wss"], lambda context, names: memory(context, "wss")),
+    (["memory-centrifuge"], lambda context, names: memory(context, "wss", centrifuge=True)),
     (list(FANOUT), fanout),
     (["handshakes", "resumption"], handshakes),
     (["publish"], publish),

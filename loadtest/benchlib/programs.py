@@ -157,8 +157,23 @@ class Gateway:
         for port in (self.wss if tls else self.ws, self.publish):
             self.program.wait_for_port(port)
 
+    def address(self):
+        return f"wss://127.0.0.1:{self.wss}" if self.certificate else f"ws://127.0.0.1:{self.ws}"
+
     def target(self, topic):
-        return (f"wss://127.0.0.1:{self.wss}" if self.certificate else f"ws://127.0.0.1:{self.ws}") + f"/ws?topic={topic}"
+        return f"{self.address()}/ws?topic={topic}"
+
+    def wait_subscribers(self, topic, count, timeout=60):
+        """Until so many are subscribed, by the gateway's own word."""
+        deadline, found = time.monotonic() + timeout, None
+        with socket.create_connection(("127.0.0.1", self.publish), timeout=10) as connection:
+            while time.monotonic() < deadline:
+                connection.sendall(f"PUBSUB NUMSUB {topic}\r\n".encode())
+                found = int(connection.recv(4096).rsplit(b":", 1)[1])
+                if found == count:
+                    return
+                time.sleep(0.05)
+        raise CannotMeasure(f"{found} instead of {count} are subscribed to {topic}")
 
     def cpu_ns(self):
         return self.program.cpu_ns()
@@ -186,11 +201,13 @@ class BareFanout:
 class Clients:
     """pushgate-load: connections that stay open, and what they receive."""
 
-    def __init__(self, stage, server, connections, topics=1, resume=False, rate=0):
-        command = [stage.binary("pushgate-load"), "idle", f"--target={server.target('bench')}", f"--connections={connections}",
+    def __init__(self, stage, server, connections, topics=1, resume=False, rate=0, centrifuge=False):
+        target = f"{server.address()}/connection/websocket" if centrifuge else server.target("bench")
+        command = [stage.binary("pushgate-load"), "idle", f"--target={target}", f"--connections={connections}",
                    f"--topics={topics}", f"--rate={rate}", "--hold=1h", "--quiet", "--watch", "--nap=1ms"]
         command += [f"--cafile={server.certificate}"] if server.certificate else []
         command += ["--resume"] if resume else []
+        command += ['--send={"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"bench"}}'] if centrifuge else []
         self.connections = connections
         self.program = stage.start(stage.client_core, command, stdout=subprocess.PIPE)
         self.lines = queue.Queue()
