@@ -2,7 +2,7 @@
 #include "gateway/acceptor_internal.h"
 
 #include "gateway/base/assert.h"
-#include "gateway/demo/demo_page.h"
+#include "gateway/demo/demo_files.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,6 +222,14 @@ void pending_publish_answer(struct acceptor *acceptor, struct broker_request *an
     broker_request_destroy(answer);
 }
 
+static const struct demo_file *demo_file_find(struct http_slice path)
+{
+    for (size_t i = 0; i < demo_file_count; i++)
+        if (http_slice_is(path, demo_files[i].path))
+            return &demo_files[i];
+    return NULL;
+}
+
 static void route(struct acceptor *acceptor, struct pending *pending, const struct http_request *request)
 {
     const struct settings *settings = acceptor->shared->settings;
@@ -235,14 +243,15 @@ static void route(struct acceptor *acceptor, struct pending *pending, const stru
                HANDSHAKE_HTTP_NOT_FOUND);
         return;
     }
-    if (http_slice_is(request->path, "/")) {
+    const struct demo_file *file = demo_file_find(request->path);
+    if (file) {
         if (request->method == HTTP_METHOD_GET || request->method == HTTP_METHOD_HEAD)
-            respond(acceptor, pending, 200, "text/html; charset=utf-8", demo_page, demo_page_bytes,
-                    "Content-Security-Policy: " DEMO_PAGE_CSP
+            respond(acceptor, pending, 200, file->content_type, file->data, file->bytes,
+                    "Content-Security-Policy: " DEMO_CSP
                     "\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n",
                     request->method == HTTP_METHOD_HEAD);
         else
-            refuse(acceptor, pending, 405, "the page is read with GET", HANDSHAKE_HTTP_METHOD);
+            refuse(acceptor, pending, 405, "the demo page is read with GET", HANDSHAKE_HTTP_METHOD);
     } else if (http_slice_is(request->path, "/publish") && request->method == HTTP_METHOD_POST) {
         demo_publish(acceptor, pending, request);
     } else {

@@ -1,6 +1,23 @@
-# Writes the demo page as a C array: cmake -DINPUT=… -DOUTPUT=… -P embed.cmake (symbols as demo_page.h declares them).
-file(READ "${INPUT}" hex HEX)
-string(REGEX REPLACE "(................................)" "\\1\n" lines "${hex}")
-string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${lines}")
-file(WRITE "${OUTPUT}" "#include \"gateway/demo/demo_page.h\"\n\nconst unsigned char demo_page[] = {\n${bytes}\n};\n"
-     "const size_t demo_page_bytes = sizeof demo_page;\n")
+# Writes files as C arrays: cmake -DOUTPUT=demo_files.c "-DFILES=/path=file=content type|…" -P embed.cmake (symbols as
+# demo_files.h declares them). A file that is not named is served as an empty script: then the build has not got it.
+string(REPLACE "|" ";" files "${FILES}")
+set(arrays "")
+set(table "")
+set(index 0)
+foreach(entry ${files})
+  string(REGEX MATCH "^([^=]+)=([^=]*)=([^=]+)$" matched "${entry}")
+  set(path "${CMAKE_MATCH_1}")
+  set(input "${CMAKE_MATCH_2}")
+  set(content_type "${CMAKE_MATCH_3}")
+  set(hex "0a")
+  if(input)
+    file(READ "${input}" hex HEX)
+  endif()
+  string(REGEX REPLACE "(................................)" "\\1\n" lines "${hex}")
+  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${lines}")
+  string(APPEND arrays "static const unsigned char file_${index}[] = {\n${bytes}\n};\n")
+  string(APPEND table "    {\"${path}\", \"${content_type}; charset=utf-8\", file_${index}, sizeof file_${index}},\n")
+  math(EXPR index "${index} + 1")
+endforeach()
+file(WRITE "${OUTPUT}" "#include \"gateway/demo/demo_files.h\"\n\n${arrays}\nconst struct demo_file demo_files[] = {\n${table}};\n"
+     "const size_t demo_file_count = sizeof demo_files / sizeof *demo_files;\n")

@@ -2,28 +2,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
-import { chromium } from 'playwright-core';
 import { shared } from '../integration/lib/gateway.mjs';
+import { chromiumFor, open } from './lib/chromium.mjs';
 
 const gateway = shared({ before, after });
-let browser;
-before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--ignore-certificate-errors', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'],
-  });
-});
-after(() => browser?.close());
+const browser = chromiumFor({ before, after });
 
 /** The page, connected to `topic`; every complaint of the browser is a failure. */
 async function demo(t, topic, options) {
-  const context = await browser.newContext({ ignoreHTTPSErrors: true, ...options });
-  t.after(() => context.close());
-  const page = await context.newPage(), complaints = [];
-  page.on('pageerror', error => complaints.push(String(error)));
-  page.on('console', message => { if (message.type() === 'error' && !/WebSocket connection|favicon|ERR_CONNECTION/.test(message.text())) complaints.push(message.text()); });
-  await page.goto(`https://127.0.0.1:${gateway().wss}/#${encodeURIComponent(topic)}`);
+  const { page, complaints } = await open(t, browser(), `https://127.0.0.1:${gateway().wss}/#${encodeURIComponent(topic)}`, options);
   await page.locator('#state[data-state=open]').waitFor();
   return { page, complaints };
 }

@@ -1,7 +1,7 @@
 // Starts a real gateway on free loopback ports, for one test or one file, and stops it by its process id.
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -60,9 +60,13 @@ export class Gateway {
   stderr = '';
   exit = null; // { code, signal } once it has ended
   #publishers = [];
+  #command;
 
-  /** `settings`: { 'limits.connections': 5, … } on top of what every test gets. `wrap`: a command to start the gateway under. */
-  static async start(settings = {}, { wrap = [], ready = true } = {}) {
+  /**
+   * `settings`: { 'limits.connections': 5, … } on top of what every test gets. `wrap`: a command to start the gateway under.
+   * `topics`: { 'chat:*': { history_size: 10, … }, … }, sections [topic chat:*] of a configuration file.
+   */
+  static async start(settings = {}, { wrap = [], ready = true, topics = {} } = {}) {
     const gateway = new Gateway();
     gateway.folder = mkdtempSync(join(tmpdir(), 'pushgate-test-'));
     gateway.certificate = makeCertificate(gateway.folder);
@@ -77,18 +81,29 @@ export class Gateway {
       ...(preset === 'tsan' ? { 'threads.private_fds': 'off' } : {}), // it follows descriptors by number, one table for all threads
       ...settings,
     };
-    const [command, ...rest] = [...wrap, ...valgrind, binary, ...Object.entries(all).map(([key, value]) => `--${key}=${value}`)];
-    gateway.process = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'], cwd: gateway.folder });
-    for (const stream of [gateway.process.stdout, gateway.process.stderr])
-      stream.setEncoding('utf8').on('data', text => { gateway.stderr += text; });
-    gateway.ended = new Promise(resolve => gateway.process.once('close', (code, signal) => resolve(gateway.exit = { code, signal })));
+    const rules = Object.entries(topics).flatMap(([pattern, rule]) =>
+      [`[topic ${pattern}]`, ...Object.entries(rule).map(([key, value]) => `${key} = ${value}`), '']);
+    const config = join(gateway.folder, 'topics.conf');
+    if (rules.length > 0) writeFileSync(config, rules.join('\n'));
+    gateway.#command = [...wrap, ...valgrind, binary, ...(rules.length > 0 ? [`--config=${config}`] : []),
+      ...Object.entries(all).map(([key, value]) => `--${key}=${value}`)];
+    await gateway.#run(ready);
+    return gateway;
+  }
+
+  async #run(ready) {
+    const [command, ...rest] = this.#command;
+    this.exit = null;
+    this.process = spawn(command, rest, { stdio: ['ignore', 'pipe', 'pipe'], cwd: this.folder });
+    for (const stream of [this.process.stdout, this.process.stderr])
+      stream.setEncoding('utf8').on('data', text => { this.stderr += text; });
+    this.ended = new Promise(resolve => this.process.once('close', (code, signal) => resolve(this.exit = { code, signal })));
     if (ready) {
       await until('the gateway is ready', async () => {
-        assert.equal(gateway.exit, null, `the gateway ended at its start: ${gateway.stderr}`);
-        return (await gateway.get('/readyz').catch(() => null))?.status === 200;
+        assert.equal(this.exit, null, `the gateway ended at its start: ${this.stderr}`);
+        return (await this.get('/readyz').catch(() => null))?.status === 200;
       }, 10000);
     }
-    return gateway;
   }
 
   get pid() { return this.process.pid; }
@@ -103,6 +118,15 @@ export class Gateway {
     rmSync(this.folder, { recursive: true, force: true });
     assert.doesNotMatch(this.stderr, complaints);
     assert.deepEqual({ code, signal }, { code: 0, signal: null }, `how the gateway ended; it said:\n${this.stderr.slice(-4000)}`);
+  }
+
+  /** Ends it as an operator would, or by SIGKILL, and starts it again on the same ports. */
+  async restart(signal = 'SIGTERM') {
+    for (const publisher of this.#publishers.splice(0)) publisher.end();
+    this.probe = null;
+    this.process.kill(signal);
+    await this.ended;
+    await this.#run(true);
   }
 
   async get(path, options) { return fetch(`http://127.0.0.1:${this.admin}${path}`, options); }
@@ -156,9 +180,9 @@ export class Gateway {
 }
 
 /** A gateway for all tests of a file: const gateway = shared({ 'idle.timeout': '1s' }) → gateway() inside tests. */
-export function shared({ before, after }, settings) {
+export function shared({ before, after }, settings, options) {
   let gateway;
-  before(async () => { gateway = await Gateway.start(settings); });
+  before(async () => { gateway = await Gateway.start(settings, options); });
   after(async () => { await gateway?.stop(); });
   return () => gateway;
 }

@@ -1,0 +1,109 @@
+// The Centrifuge SDK's browser bundle in a page, over wss: what an application's own page does with it.
+import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { after, before, describe, test } from 'node:test';
+import { shared } from '../integration/lib/gateway.mjs';
+import { relay } from '../integration/lib/relay.mjs';
+import { chromiumFor, open } from './lib/chromium.mjs';
+
+const secret = 'of the tests, and long enough for HS256';
+const topics = {
+  'room:*': { history_size: 50, recover: 'on', presence: 'on', join_leave: 'on', publish: 'subscribers' },
+  'own:*': { subscribe: 'token' },
+};
+const gateway = shared({ before, after }, { 'auth.hmac_secret': secret }, { topics });
+const browser = chromiumFor({ before, after });
+
+function token(claims) {
+  const text = [{ alg: 'HS256', typ: 'JWT' }, claims].map(part => Buffer.from(JSON.stringify(part)).toString('base64url')).join('.');
+  return `${text}.${createHmac('sha256', secret).update(text).digest('base64url')}`;
+}
+
+/** A page with the bundle and a function start(options, topic) in it, which connects and subscribes, and keeps what it hears. */
+async function application(t, port = gateway().wss) {
+  const { page, complaints } = await open(t, browser(), `https://127.0.0.1:${port}/`);
+  await page.evaluate(() => {
+    window.start = async (options, topic, subscription = {}) => {
+      const client = window.client = new Centrifuge(`wss://${location.host}/connection/websocket`, options);
+      const sub = window.sub = client.newSubscription(topic, { recoverable: true, joinLeave: true, ...subscription });
+      window.heard = [];
+      for (const event of ['publication', 'join', 'leave', 'subscribed', 'unsubscribed'])
+        sub.on(event, context => window.heard.push({ event, ...context }));
+      sub.subscribe();
+      client.connect();
+      await sub.ready(5000);
+      return client.state;
+    };
+    window.until = async probe => { while (!probe()) await new Promise(resolve => { setTimeout(resolve, 5); }); };
+  });
+  return { page, complaints };
+}
+
+describe('the SDK in a browser', () => {
+  test('subscribes, publishes, and asks for history and presence', async t => {
+    const one = await application(t), two = await application(t);
+    await one.page.evaluate(options => start(options, 'room:all'), { token: token({ sub: 'ann', info: { colour: 'green' } }) });
+    await two.page.evaluate(options => start(options, 'room:all'), { token: token({ sub: 'bea' }) });
+    await one.page.evaluate(() => until(() => heard.some(({ event, info }) => event === 'join' && info.user === 'bea')));
+    for (const data of [{ n: 1 }, 'text', [null, true], 1.5]) await two.page.evaluate(data => sub.publish(data), data);
+    await gateway().publisher().then(publisher => publisher.publish('room:all', 'of a backend, and no JSON'));
+    for (const { page } of [one, two]) {
+      await page.evaluate(() => until(() => heard.filter(({ event }) => event === 'publication').length === 5));
+      const heard = await page.evaluate(() => window.heard.filter(({ event }) => event === 'publication'));
+      assert.deepEqual(heard.map(({ data }) => data), [{ n: 1 }, 'text', [null, true], 1.5, 'of a backend, and no JSON']);
+      assert.deepEqual(heard.map(({ offset }) => offset), [1, 2, 3, 4, 5]);
+      assert.deepEqual(heard.map(({ info }) => info?.user), ['bea', 'bea', 'bea', 'bea', undefined]);
+    }
+    const history = await one.page.evaluate(() => sub.history({ limit: 2, reverse: true }));
+    assert.deepEqual(history.publications.map(({ offset }) => offset), [5, 4]);
+    assert.equal(history.offset, 5);
+    const { clients } = await one.page.evaluate(() => sub.presence());
+    assert.deepEqual(Object.values(clients).map(({ user, connInfo }) => [user, connInfo]).sort(), [['ann', { colour: 'green' }], ['bea', undefined]]);
+    assert.deepEqual(await one.page.evaluate(() => sub.presenceStats()), { numClients: 2, numUsers: 2 });
+    await two.page.close();
+    await one.page.evaluate(() => until(() => heard.some(({ event, info }) => event === 'leave' && info.user === 'bea')));
+    assert.deepEqual([...one.complaints, ...two.complaints], []);
+  });
+
+  test('is told of errors: no backend for rpc, no right to a topic, a topic without history', async t => {
+    const { page } = await application(t);
+    await page.evaluate(() => start({}, 'room:errors'));
+    const failure = call => page.evaluate(call).then(() => assert.fail('no error'), ({ message }) => message);
+    const told = async call => page.evaluate(`(async () => { try { await (${call})(); return null; } catch ({ code, message }) { return { code, message }; } })()`);
+    assert.deepEqual(await told(() => client.rpc('anything', {})), { code: 108, message: 'not available' });
+    assert.deepEqual(await told(() => client.publish('room:elsewhere', {})), { code: 103, message: 'permission denied' });
+    assert.deepEqual(await told(() => client.history('plain', { limit: 1 })), { code: 108, message: 'not available' });
+    const { code } = await page.evaluate(() => new Promise(resolve => {
+      const own = client.newSubscription('own:42');
+      own.on('unsubscribed', resolve);
+      own.subscribe();
+    }));
+    assert.equal(code, 103);
+    assert.ok(failure);
+  });
+
+  test('gets a topic with a subscription token', async t => {
+    const { page } = await application(t);
+    const state = await page.evaluate(([connection, own]) => start({ token: connection }, 'own:42', { token: own }),
+      [token({ sub: '42' }), token({ sub: '42', channel: 'own:42' })]);
+    assert.equal(state, 'connected');
+  });
+
+  test('recovers exactly what it missed while its connection was cut', async t => {
+    const { port, down, up } = await relay(t, gateway().wss);
+    const { page } = await application(t, port), publisher = await gateway().publisher();
+    await page.evaluate(() => start({ minReconnectDelay: 50, maxReconnectDelay: 200 }, 'room:cut'));
+    await publisher.publish('room:cut', '0');
+    for (let round = 0; round < 3; round++) {
+      down();
+      await page.evaluate(() => until(() => client.state === 'connecting'));
+      for (let i = 1; i <= 5; i++) await publisher.publish('room:cut', `${round * 5 + i}`);
+      up();
+      await page.evaluate(count => until(() => heard.filter(({ event }) => event === 'publication').length >= count), round * 5 + 6);
+    }
+    const heard = await page.evaluate(() => window.heard);
+    assert.deepEqual(heard.filter(({ event }) => event === 'publication').map(({ data }) => data), Array.from({ length: 16 }, (_, i) => i));
+    assert.deepEqual(heard.filter(({ event }) => event === 'subscribed').map(({ wasRecovering, recovered }) => [wasRecovering, recovered]),
+      [[false, false], [true, true], [true, true], [true, true]]);
+  });
+});
