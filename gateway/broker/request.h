@@ -74,9 +74,9 @@ struct broker_request {
     struct order *order; /* BROKER_ORDER: a reference */
 
     /* answered */
-    int64_t queued;                  /* BROKER_PUBLISH: connections that it was queued to; −1: refused */
-    bool recovered;                  /* since_set: `items` are all that was missed */
-    bool continuous;                 /* since_set: nothing is missing between `since` and the first of `items` */
+    int64_t queued;  /* BROKER_PUBLISH: connections that it was queued to; −1: refused */
+    bool recovered;  /* since_set: `items` are all that was missed */
+    bool continuous; /* since_set: nothing is missing between `since` and the first of `items` */
     struct stream_position position; /* top of the stream; epoch 0: there is none */
     struct history_item **items;
     size_t item_count;

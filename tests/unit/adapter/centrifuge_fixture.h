@@ -1,5 +1,5 @@
-/* A connection of the Centrifuge adapter whose reactor, broker and backend are the test: what the adapter sends and asks
- * for is recorded, and answered when the test says so. Include it after cmocka. */
+/* A connection of the Centrifuge adapter whose reactor, broker and backend are the test: what the adapter
+ * sends and asks for is recorded, and answered when the test says so. Include it after cmocka. */
 #pragma once
 
 #include "gateway/adapter/adapter.h"
@@ -189,10 +189,8 @@ static inline int fake_set_up(void **state)
     fake_rule(f, (struct topic_rule){.name = "kept:*", .history_size = 10});
     fake_rule(f, (struct topic_rule){.name = "stream:*", .history_size = 10, .recover = true});
     fake_rule(f, (struct topic_rule){.name = "room:*", .presence = true, .join_leave = true});
-    fake_rule(f, (struct topic_rule){.name = "secret:*",
-                                     .subscribe = SUBSCRIBE_TOKEN,
-                                     .presence = true,
-                                     .history_size = 10});
+    fake_rule(f, (struct topic_rule){
+                     .name = "secret:*", .subscribe = SUBSCRIBE_TOKEN, .presence = true, .history_size = 10});
     fake_rule(f, (struct topic_rule){.name = "users:*",
                                      .subscribe = SUBSCRIBE_AUTHENTICATED,
                                      .publish = PUBLISH_AUTHENTICATED,
@@ -221,11 +219,8 @@ static inline void fake_keys(struct fake *f)
 /* The backend serves these kinds. */
 static inline void fake_backend(struct fake *f, unsigned kinds)
 {
-    struct proxy_config config = {.headers = "",
-                                  .timeout_ms = 1000,
-                                  .concurrency = 1,
-                                  .queue = 1,
-                                  .answer_bytes = 65536};
+    struct proxy_config config = {
+        .headers = "", .timeout_ms = 1000, .concurrency = 1, .queue = 1, .answer_bytes = 65536};
     char error[256];
     for (unsigned kind = 0; kind < PROXY_KIND_COUNT; kind++)
         config.urls[kind] = kinds & 1u << kind ? "http://127.0.0.1:1/" : "";
@@ -394,7 +389,8 @@ static inline void asked_nothing(const struct fake *f)
         fail_msg("asked for %d", f->requests[0]->op);
 }
 
-/* Answers as a reactor does: a subscription that has been left hears nothing, one that is there joins behind the answer. */
+/* Answers as a reactor does: a subscription that has been left hears nothing, one that is there joins behind
+ * the answer. */
 static inline void answer(struct fake *f, struct broker_request *request)
 {
     char topic[TOPIC_BYTES_MAX + 1] = {0};
@@ -423,7 +419,8 @@ static inline void answer_ok(struct fake *f, enum broker_op op, const char *topi
     answer(f, asked(f, op, topic));
 }
 
-static inline void answer_failed(struct fake *f, enum broker_op op, const char *topic, enum broker_result result)
+static inline void answer_failed(struct fake *f, enum broker_op op, const char *topic,
+                                 enum broker_result result)
 {
     struct broker_request *request = asked(f, op, topic);
     request->result = (uint8_t)result;
@@ -467,7 +464,8 @@ static inline void fake_subscribe(struct fake *f, unsigned id, const char *topic
 /* The backend
  * ------------------------------------------------------------------------------------------------------ */
 
-/* The oldest call that waits, with exactly this in its body (checked without the parts that are always the same). */
+/* The oldest call that waits, with exactly this in its body (checked without the parts that are always the
+ * same). */
 static inline struct proxy_request *called(struct fake *f, enum proxy_kind kind, const char *rest_of_body)
 {
     assert_true(f->hook_count > 0);

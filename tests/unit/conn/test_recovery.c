@@ -134,7 +134,7 @@ static void read_client(struct stage *stage, struct client *client)
         client->greeted = true;
     }
     peer_read(stage->bench, &client->peer, SIZE_MAX);
-    uint8_t payload[64 * KIB];
+    uint8_t payload[64 * KIB] = {0};
     struct frame frame;
     while (peer_next(&client->peer, &frame, payload)) {
         if (frame.opcode == WS_CLOSE) {
