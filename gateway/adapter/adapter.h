@@ -55,9 +55,9 @@ struct publication {
 };
 
 struct auth;
+struct broker_ask;
 struct broker_request;
 struct proxy;
-struct text;
 struct order;
 struct proxy_request;
 
@@ -126,8 +126,9 @@ struct adapter {
     /* The connection has come to its reactor; its 101 is queued. `identity`: as identity_pack() has packed
      * it, or nothing. NULL without `sessions`. */
     void (*opened)(struct adapter_link *link, const char *identity, size_t identity_bytes);
-    /* Texts that live as long as the session: its user and the JSON of its info. NULL without `sessions`. */
-    void (*who)(const struct session *session, struct text *user, struct text *conn_info);
+    /* For whoever leaves a topic: its user, the JSON of its info and of its subscription's, texts that live
+     * as long as the session and the subscription. NULL without `sessions`. */
+    void (*who)(const struct session *session, const char *topic, size_t topic_bytes, struct broker_ask *out);
     /* The last call for a connection: its subscriptions are gone. Only the session may be used. NULL without
      * `sessions`. */
     void (*ended)(struct session *session);

@@ -102,11 +102,14 @@ static void opened(struct adapter_link *link, const char *identity, size_t ident
     talk_end(&talk);
 }
 
-static void who(const struct session *session, struct text *user, struct text *conn_info)
+static void who(const struct session *session, const char *topic, size_t topic_bytes, struct broker_ask *out)
 {
     struct who known = session_who(session);
-    *user = known.user;
-    *conn_info = known.info;
+    const struct session_topic *subscription = session_topic_find(session, (struct text){topic, topic_bytes});
+    out->user = known.user;
+    out->conn_info = known.info;
+    if (subscription)
+        out->chan_info = (struct text){subscription->info, subscription->info_bytes};
 }
 
 static void ended(struct session *session)
@@ -171,6 +174,26 @@ static void handle(struct talk *talk, const struct centrifuge_command *command)
     }
 }
 
+/* Room for what is held, and more than is needed, so that many small messages cost no more than one large
+ * one. What has been there is wiped, as it may hold tokens: hence no realloc(). */
+static bool make_room(struct session_more *more, size_t bytes)
+{
+    if (bytes <= more->held_room)
+        return true;
+    size_t room = bytes < 256 ? 512 : 2 * bytes;
+    char *held = malloc(room);
+    if (!held)
+        return false;
+    if (more->held) {
+        memcpy(held, more->held, more->held_bytes);
+        explicit_bzero(more->held, more->held_bytes);
+    }
+    free(more->held);
+    more->held = held;
+    more->held_room = room;
+    return true;
+}
+
 /* Keeps commands until the client is connected. */
 static void hold(struct talk *talk, const char *commands, size_t bytes)
 {
@@ -182,25 +205,17 @@ static void hold(struct talk *talk, const char *commands, size_t bytes)
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_SERVER_ERROR);
         return;
     }
-    size_t before = more->held_bytes, between = before > 0 ? 1 : 0;
-    if (bytes > most || before + between + bytes > most) {
+    if (bytes > most || more->held_bytes + 1 + bytes > most) {
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_TOO_MANY_REQUESTS);
         return;
     }
-    char *held = malloc(before + between + bytes); /* not realloc(): what has been there is wiped */
-    if (!held) {
+    if (!make_room(more, more->held_bytes + 1 + bytes)) {
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_SERVER_ERROR);
         return;
     }
-    if (before > 0) {
-        memcpy(held, more->held, before);
-        held[before] = '\n';
-        explicit_bzero(more->held, before);
-    }
-    memcpy(held + before + between, commands, bytes);
-    free(more->held);
-    more->held = held;
-    more->held_bytes = before + between + bytes;
+    memcpy(more->held + more->held_bytes, commands, bytes);
+    more->held_bytes += bytes;
+    more->held[more->held_bytes++] = '\n';
 }
 
 static bool is_blank(char c)
@@ -250,7 +265,7 @@ static void release_held(struct talk *talk)
     char *held = session->more->held;
     size_t bytes = session->more->held_bytes;
     session->more->held = NULL;
-    session->more->held_bytes = 0;
+    session->more->held_bytes = session->more->held_room = 0;
     if (session->connected)
         talk_read(talk, held, bytes);
     explicit_bzero(held, bytes);

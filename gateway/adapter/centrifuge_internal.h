@@ -69,7 +69,7 @@ struct session_more {
     char *upgrade;                 /* what identity_pack() has packed; until connected */
     size_t upgrade_bytes;
     char *held; /* commands that wait until it is connected */
-    size_t held_bytes;
+    size_t held_bytes, held_room;
     int64_t expire_at; /* unix seconds; 0: never */
     bool by_backend;   /* the backend sees to its expiry; the client knows nothing of it */
     bool refreshing;   /* the backend is asked whether it goes on, */

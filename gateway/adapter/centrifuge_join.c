@@ -267,8 +267,9 @@ bool talk_leave(struct talk *talk, struct text name)
         struct centrifuge_subscribe_result nothing = {0};
         centrifuge_reply_subscribe(&talk->out, topic->command, &nothing);
     }
+    bool left = talk->link->ops->leave(talk->link, name.data, name.bytes); /* asks who() */
     session_topic_forget(session, name);
-    return talk->link->ops->leave(talk->link, name.data, name.bytes) || asking;
+    return left || asking;
 }
 
 void talk_unsubscribe_push(struct talk *talk, struct text topic, uint32_t code)

@@ -1,7 +1,7 @@
 /* What the server API orders: for whichever connections of a user there are. */
 #include "gateway/adapter/centrifuge_internal.h"
 
-#include <string.h>
+#include "gateway/adapter/topic_name.h"
 
 /* Does a list of client ids, whatever stands between them, have this one? */
 static bool lists(struct text list, const char *id)
@@ -64,7 +64,8 @@ static void refresh(struct talk *talk, const struct order *order)
 
 void talk_ordered(struct talk *talk, const struct order *order)
 {
-    if (!concerns(talk, order))
+    bool of_topic = order->kind == ORDER_SUBSCRIBE || order->kind == ORDER_UNSUBSCRIBE;
+    if (!concerns(talk, order) || (of_topic && !topic_name_valid(order->topic.data, order->topic.bytes)))
         return;
     switch ((enum order_kind)order->kind) {
     case ORDER_DISCONNECT:

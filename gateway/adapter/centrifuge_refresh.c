@@ -261,8 +261,9 @@ static void subscription_due(struct talk *talk, struct session_topic *topic)
 void talk_expired(struct talk *talk)
 {
     const struct session *session = talk_session(talk);
-    if (!session->connected) {
-        talk_disconnect(talk, CENTRIFUGE_DISCONNECT_STALE);
+    if (!session->connected) { /* its own fault, or ours: then it may come back */
+        talk_disconnect(talk,
+                        session->waiting ? CENTRIFUGE_DISCONNECT_SERVER_ERROR : CENTRIFUGE_DISCONNECT_STALE);
         return;
     }
     if (session->more && session_due(session->more) <= (int64_t)talk->link->now_s) {

@@ -74,7 +74,7 @@ static void tell_leave(struct pool *pool, struct conn *conn, const struct subscr
         return;
     const struct topic *topic = topics_at(&pool->topics, own->topic);
     struct broker_ask ask = {.op = BROKER_LEAVE, .topic = {topic->name, topic->name_bytes}};
-    adapter_get((enum adapter_id)conn->adapter)->who(session, &ask.user, &ask.conn_info);
+    adapter_get((enum adapter_id)conn->adapter)->who(session, topic->name, topic->name_bytes, &ask);
     struct broker_request *request = broker_request_create(&ask);
     PG_ASSERT(request); /* without it somebody would be present for ever: better to stop */
     memcpy(request->client, session->client, sizeof request->client);

@@ -39,8 +39,9 @@ struct fake {
     struct fake_sub subs[SUBS_MAX];
     size_t sub_count;
     uint32_t next_join;
-    uint64_t deadline; /* ms; 0: none */
-    bool sends_end_it; /* the connection breaks with the next send */
+    uint64_t deadline;  /* ms; 0: none */
+    char left_info[64]; /* chan_info of who left a topic, of late */
+    bool sends_end_it;  /* the connection breaks with the next send */
     bool ended;
 };
 
@@ -130,6 +131,9 @@ static bool fake_leave(struct adapter_link *link, const char *topic, size_t byte
     struct fake_sub *sub = link->gone ? NULL : fake_find(f, topic, bytes);
     if (!sub)
         return false;
+    struct broker_ask left = {0};
+    adapter_centrifuge.who(&f->session, topic, bytes, &left);
+    snprintf(f->left_info, sizeof f->left_info, "%.*s", (int)left.chan_info.bytes, left.chan_info.data);
     *sub = f->subs[--f->sub_count];
     return true;
 }

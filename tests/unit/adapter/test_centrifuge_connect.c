@@ -16,12 +16,12 @@
 
 static void assert_user(const struct fake *f, const char *user, const char *info)
 {
-    struct text got_user, got_info;
-    adapter_centrifuge.who(&f->session, &got_user, &got_info);
-    assert_int_equal(got_user.bytes, strlen(user));
-    assert_memory_equal(got_user.data ? got_user.data : "", user, strlen(user));
-    assert_int_equal(got_info.bytes, strlen(info));
-    assert_memory_equal(got_info.data ? got_info.data : "", info, strlen(info));
+    struct broker_ask who = {0};
+    adapter_centrifuge.who(&f->session, "a", 1, &who);
+    assert_int_equal(who.user.bytes, strlen(user));
+    assert_memory_equal(who.user.data ? who.user.data : "", user, strlen(user));
+    assert_int_equal(who.conn_info.bytes, strlen(info));
+    assert_memory_equal(who.conn_info.data ? who.conn_info.data : "", info, strlen(info));
 }
 
 /* Tokens
@@ -335,7 +335,7 @@ static void what_waits_is_bounded(void **state)
     hear_close(f, 3013, "too many requests");
 }
 
-static void whoever_waits_too_long_is_stale(void **state)
+static void whoever_waits_too_long_for_us_may_come_back(void **state)
 {
     struct fake *f = *state;
     fake_backend(f, 1u << PROXY_CONNECT);
@@ -343,7 +343,7 @@ static void whoever_waits_too_long_is_stale(void **state)
     say(f, "{\"id\":1,\"connect\":{}}\n{\"id\":2,\"ping\":{}}");
     assert_int_equal(f->deadline, 10000);
     adapter_centrifuge.expired(&f->link);
-    hear_close(f, 3502, "stale");
+    hear_close(f, 3004, "internal server error");
 }
 
 /* The server's subscriptions
@@ -560,7 +560,7 @@ int main(void)
         T(commands_behind_connect_wait_for_it),
         T(a_second_connect_that_waits_is_one_too_many),
         T(what_waits_is_bounded),
-        T(whoever_waits_too_long_is_stale),
+        T(whoever_waits_too_long_for_us_may_come_back),
         T(a_tokens_topics_are_joined_before_the_reply),
         T(topics_with_recovery_are_joined_behind_the_reply_from_its_position),
         T(a_gap_before_the_joining_makes_the_client_come_back),

@@ -177,6 +177,20 @@ static void an_ordered_end_reaches_a_subscription_on_its_way(void **state)
     assert_int_equal(f->sub_count, 0);
 }
 
+static void an_order_about_what_is_no_topic_is_ignored(void **state)
+{
+    struct fake *f = *state;
+    char name[300];
+    memset(name, 't', sizeof name);
+    fake_connect(f);
+    for (int kind = ORDER_SUBSCRIBE; kind <= ORDER_UNSUBSCRIBE; kind++) {
+        give(f, &(struct order){.kind = (uint8_t)kind, .topic = {name, sizeof name}});
+        give(f, &(struct order){.kind = (uint8_t)kind});
+    }
+    hear_nothing(f);
+    asked_nothing(f);
+}
+
 static void an_ordered_refresh_sets_and_lifts_the_expiry(void **state)
 {
     struct fake *f = *state;
@@ -236,6 +250,7 @@ int main(void)
         T(an_order_is_faster_than_the_backend),
         T(an_ordered_end_is_pushed_with_its_code),
         T(an_ordered_end_reaches_a_subscription_on_its_way),
+        T(an_order_about_what_is_no_topic_is_ignored),
         T(an_ordered_refresh_sets_and_lifts_the_expiry),
         T(a_gap_makes_the_client_subscribe_again),
         T(a_gap_in_the_servers_subscription_makes_the_client_connect_again),

@@ -90,10 +90,10 @@ static void a_fresh_token_prolongs_the_connection(void **state)
     say_token(f, REFRESH, "\"sub\":\"anna\",\"exp\":1700000200,\"info\":{\"fresh\":1}");
     hear(f, "{\"id\":3,\"refresh\":{" CLIENT_AND_VERSION ",\"expires\":true,\"ttl\":90}}");
     assert_int_equal(f->deadline, 115000);
-    struct text user, info;
-    adapter_centrifuge.who(&f->session, &user, &info);
-    assert_int_equal(user.bytes, 4);
-    assert_int_equal(info.bytes, 11);
+    struct broker_ask who = {0};
+    adapter_centrifuge.who(&f->session, "a", 1, &who);
+    assert_int_equal(who.user.bytes, 4);
+    assert_int_equal(who.conn_info.bytes, 11);
     say_token(f, REFRESH, "\"sub\":\"anna\"");
     hear(f, "{\"id\":3,\"refresh\":{" CLIENT_AND_VERSION "}}");
     assert_int_equal(f->deadline, 0);

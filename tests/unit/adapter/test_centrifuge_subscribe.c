@@ -146,6 +146,8 @@ static void topics_with_tokens_need_one_of_this_user_and_this_topic(void **state
     answer(f, request);
     hear(f, "{\"id\":2,\"subscribe\":{\"expires\":true,\"ttl\":20}}");
     assert_int_equal(f->deadline, 45000);
+    say(f, "{\"id\":3,\"unsubscribe\":{\"channel\":\"secret:a\"}}");
+    assert_string_equal(f->left_info, "{\"s\":1}"); /* others are told of it */
 }
 
 static void a_token_counts_where_none_is_needed_too(void **state)
