@@ -208,10 +208,10 @@ BENCH size_t pack_topics(uint8_t out[4096], const char *topics, uint8_t *count)
     return bytes;
 }
 
-/* Opens a connection as a transfer does. `topics` are separated by commas; "" makes it an echo. `early` came
- * along as plaintext. `send_buffer` 0: the system's. */
-BENCH struct peer peer_open_early(struct bench *bench, int tls, const char *topics, int send_buffer,
-                                  const void *early, size_t early_bytes)
+/* Opens a connection as a transfer does. `topics` are separated by commas. `early` came along as plaintext.
+ * `send_buffer` 0: the system's. */
+BENCH struct peer peer_open_with(struct bench *bench, enum adapter_id adapter, int tls, const char *topics,
+                                 int send_buffer, const void *early, size_t early_bytes)
 {
     struct peer peer = {.tls = tls != 0, .alert = -1};
     peer.suite = tls == CHACHA ? TLS_SUITE_CHACHA20_POLY1305_SHA256 : TLS_SUITE_AES_128_GCM_SHA256;
@@ -228,7 +228,7 @@ BENCH struct peer peer_open_early(struct bench *bench, int tls, const char *topi
     item.record.since_set = bench->like.since_set;
     item.record.since_offset = bench->like.since_offset;
     item.record.since_epoch = bench->like.since_epoch;
-    item.record.adapter = *topics ? ADAPTER_RAW : ADAPTER_ECHO;
+    item.record.adapter = (uint8_t)adapter;
     item.record.topics_bytes = (uint16_t)pack_topics(packed, topics, &item.record.topic_count);
     item.record.plain_bytes = (uint32_t)early_bytes;
     item.record.transport = tls ? TRANSPORT_WSS : TRANSPORT_WS;
@@ -252,6 +252,20 @@ BENCH struct peer peer_open_early(struct bench *bench, int tls, const char *topi
         conn_input_early(&bench->pool, conn, &item);
     pool_flush_dirty(&bench->pool);
     return peer;
+}
+
+/* Raw, or an echo when `topics` is "". */
+BENCH struct peer peer_open_early(struct bench *bench, int tls, const char *topics, int send_buffer,
+                                  const void *early, size_t early_bytes)
+{
+    return peer_open_with(bench, *topics ? ADAPTER_RAW : ADAPTER_ECHO, tls, topics, send_buffer, early,
+                          early_bytes);
+}
+
+BENCH struct peer peer_open_as(struct bench *bench, enum adapter_id adapter, int tls, const char *topics,
+                               int send_buffer)
+{
+    return peer_open_with(bench, adapter, tls, topics, send_buffer, NULL, 0);
 }
 
 BENCH struct peer peer_open(struct bench *bench, int tls, const char *topics, int send_buffer)
