@@ -69,7 +69,11 @@ static void fake_send(struct adapter_link *link, bool text, const void *payload,
         fake_destroy(f);
         return;
     }
-    f->frames[f->frame_count++] = strndup(payload, payload_bytes);
+    char *frame = malloc(payload_bytes + 1); /* not strndup(), which may look behind the payload */
+    assert_non_null(frame);
+    memcpy(frame, payload, payload_bytes);
+    frame[payload_bytes] = '\0';
+    f->frames[f->frame_count++] = frame;
 }
 
 static void fake_close(struct adapter_link *link, uint16_t code, const char *text)
