@@ -65,7 +65,9 @@ enum link_join {
     LINK_JOINING,  /* the answer will come to answer() */
     LINK_ALREADY,  /* it has the topic or is about to */
     LINK_TOO_MANY, /* limits.topics_per_connection */
-    LINK_FAILED,   /* no memory; the connection is gone */
+    LINK_BUSY,   /* it has asked for 255 that the broker has not answered yet, whether it still wants them or
+                    not */
+    LINK_FAILED, /* no memory; the connection is gone */
 };
 
 /* What an adapter may do with the connection that it is called for. Implemented by the reactor. Any of these

@@ -59,7 +59,8 @@ static void catch_up(struct talk *talk, const struct connecting *connecting)
         join.reason = JOIN_CATCH_UP;
         join.wish =
             (struct wish){.recover = sub->position.epoch != 0, .epoch_known = true, .since = sub->position};
-        if (talk_join(talk, &join) == LINK_TOO_MANY)
+        enum link_join result = talk_join(talk, &join);
+        if (result == LINK_TOO_MANY || result == LINK_BUSY)
             talk_disconnect(talk, CENTRIFUGE_DISCONNECT_CHANNEL_LIMIT);
     }
 }
@@ -132,6 +133,7 @@ static bool begin(struct talk *talk, struct connecting *connecting, struct serve
         return true;
     case LINK_ALREADY: /* cannot be: nothing is joined before */
     case LINK_TOO_MANY:
+    case LINK_BUSY:
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_CHANNEL_LIMIT);
         return false;
     case LINK_FAILED:

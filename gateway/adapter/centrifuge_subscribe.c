@@ -16,6 +16,9 @@ static void join_now(struct talk *talk, const struct join *join)
     case LINK_TOO_MANY:
         talk_error(talk, join->command, CENTRIFUGE_ERROR_LIMIT_EXCEEDED);
         break;
+    case LINK_BUSY:
+        talk_error(talk, join->command, CENTRIFUGE_ERROR_TOO_MANY_REQUESTS);
+        break;
     }
 }
 

@@ -81,7 +81,8 @@ struct conn {
     bool update_owed : 1;  /* a KeyUpdate of ours is due before the next application data */
     bool update_asked : 1; /* … and it asks for the peer's */
     uint8_t idle_records;  /* tls_post_count() */
-    uint8_t unused[1];
+    uint8_t joins; /* answers to BROKER_SUBSCRIBE that are on their way, also those that nobody waits for any
+                      more */
 };
 _Static_assert(sizeof(struct conn) == 64, "an idle ws connection is this slot and four bytes in its topic");
 

@@ -130,6 +130,8 @@ static enum link_join try_join(struct link *link, struct broker_request *request
         return LINK_ALREADY;
     if (conn->topic_count == UINT8_MAX || (limit != 0 && conn->topic_count >= limit))
         return LINK_TOO_MANY;
+    if (conn->joins == UINT8_MAX)
+        return LINK_BUSY;
     topic = topics_intern(&pool->topics, name, bytes, hash);
     if (topic == TOPIC_NONE)
         return LINK_FAILED;
@@ -141,6 +143,7 @@ static enum link_join try_join(struct link *link, struct broker_request *request
         return LINK_FAILED;
     }
     topics_expect(&pool->topics, topic, (enum adapter_id)conn->adapter);
+    conn->joins++;
     pool_tell_broker(pool); /* whatever is published behind the answer finds its way here */
     request->join = own.position;
     push_request(link, request);
@@ -286,6 +289,8 @@ void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answe
 {
     topics_expected(&pool->topics, topic);
     struct conn *conn = pool_event_conn(pool, answer->token);
+    if (conn)
+        conn->joins--;
     struct subscription *own = conn && conn->state == CONN_OPEN ? conn_subscription(conn, topic) : NULL;
     if (!own || !(own->flags & SUBSCRIPTION_JOINING) || own->position != answer->join) {
         broker_request_destroy(answer); /* it has left since */
