@@ -211,7 +211,9 @@ void pending_publish_answer(struct acceptor *acceptor, struct broker_request *an
     if (pending && pending->state == PENDING_REPLY && pending->generation == answer->token >> 32) {
         char body[64];
         int bytes = snprintf(body, sizeof body, "{\"queued\":%lld}\n", (long long)answer->queued);
-        if (answer->queued < 0)
+        if (answer->result == BROKER_BUSY || answer->result == BROKER_NO_MEMORY)
+            refuse(acceptor, pending, 503, "the gateway is busy", HANDSHAKE_INTERNAL);
+        else if (answer->queued < 0)
             refuse(acceptor, pending, 413, "the message is too large (limits.message_bytes)",
                    HANDSHAKE_HTTP_TOO_LARGE);
         else

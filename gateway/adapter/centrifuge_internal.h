@@ -144,6 +144,8 @@ void talk_end(struct talk *talk);
 void talk_disconnect(struct talk *talk, enum centrifuge_disconnect code);
 /* With any code; no text: that of the tables, or none. */
 void talk_disconnect_with(struct talk *talk, uint16_t code, struct text reason);
+/* Bytes of one reply: the client must be able to take it, whatever else waits for it. */
+size_t talk_room(const struct talk *talk);
 /* Around a reply that may turn out larger than the client can take: talk_tried() is false when it has, or
  * without memory, and has taken back what was written since talk_try(), whose result it is given. */
 size_t talk_try(struct talk *talk);

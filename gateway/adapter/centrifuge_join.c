@@ -107,7 +107,9 @@ enum link_join talk_join(struct talk *talk, const struct join *join)
 
 static enum centrifuge_error error_of(const struct broker_request *answer)
 {
-    return answer->result == BROKER_FULL ? CENTRIFUGE_ERROR_LIMIT_EXCEEDED : CENTRIFUGE_ERROR_INTERNAL;
+    return answer->result == BROKER_FULL   ? CENTRIFUGE_ERROR_LIMIT_EXCEEDED
+           : answer->result == BROKER_BUSY ? CENTRIFUGE_ERROR_TOO_MANY_REQUESTS
+                                           : CENTRIFUGE_ERROR_INTERNAL;
 }
 
 static struct join_note note_of(const struct broker_request *answer)

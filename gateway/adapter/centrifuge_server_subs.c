@@ -208,8 +208,9 @@ void talk_admit_answered(struct talk *talk, const struct broker_request *answer)
     sub->waiting = false;
     connecting->waiting--;
     if (answer->result != BROKER_OK && answer->result != BROKER_NOT_KEPT) {
-        admit_failed(talk, answer->result == BROKER_FULL ? CENTRIFUGE_ERROR_LIMIT_EXCEEDED
-                                                         : CENTRIFUGE_ERROR_INTERNAL);
+        admit_failed(talk, answer->result == BROKER_FULL   ? CENTRIFUGE_ERROR_LIMIT_EXCEEDED
+                           : answer->result == BROKER_BUSY ? CENTRIFUGE_ERROR_TOO_MANY_REQUESTS
+                                                           : CENTRIFUGE_ERROR_INTERNAL);
         return;
     }
     if (answer->op == BROKER_HISTORY)

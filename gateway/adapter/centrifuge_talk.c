@@ -51,12 +51,15 @@ void talk_disconnect(struct talk *talk, enum centrifuge_disconnect code)
     talk_disconnect_with(talk, (uint16_t)code, (struct text){0});
 }
 
+size_t talk_room(const struct talk *talk)
+{
+    uint64_t most = talk->link->settings->limits.outbox_bytes;
+    return most > 0 && most / 2 < REPLY_MAX ? (size_t)(most / 2) : REPLY_MAX;
+}
+
 size_t talk_try(struct talk *talk)
 {
-    /* The client must be able to take it, whatever else waits for it. */
-    uint64_t most = talk->link->settings->limits.outbox_bytes;
-    size_t room = most > 0 && most / 2 < REPLY_MAX ? (size_t)(most / 2) : REPLY_MAX;
-    talk->out.max = talk->out.len + room;
+    talk->out.max = talk->out.len + talk_room(talk);
     return talk->out.len;
 }
 

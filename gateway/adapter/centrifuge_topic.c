@@ -82,14 +82,26 @@ void talk_publish_proxied(struct talk *talk, const struct proxy_request *request
                 answer->skip_history);
 }
 
+static enum centrifuge_error error_of(const struct broker_request *answer)
+{
+    switch ((enum broker_result)answer->result) {
+    case BROKER_TOO_LARGE: /* what was sent, or what would be */
+        return CENTRIFUGE_ERROR_LIMIT_EXCEEDED;
+    case BROKER_NOT_KEPT:
+        return CENTRIFUGE_ERROR_NOT_AVAILABLE;
+    case BROKER_BUSY:
+        return CENTRIFUGE_ERROR_TOO_MANY_REQUESTS;
+    default:
+        return CENTRIFUGE_ERROR_INTERNAL;
+    }
+}
+
 static void published(struct talk *talk, const struct broker_request *answer)
 {
     if (answer->result == BROKER_OK)
         centrifuge_reply_empty(&talk->out, answer->command, CENTRIFUGE_PUBLISH);
     else
-        talk_error(talk, answer->command,
-                   answer->result == BROKER_TOO_LARGE ? CENTRIFUGE_ERROR_LIMIT_EXCEEDED
-                                                      : CENTRIFUGE_ERROR_INTERNAL);
+        talk_error(talk, answer->command, error_of(answer));
 }
 
 /* Presence and history
@@ -134,6 +146,7 @@ void talk_presence(struct talk *talk, uint32_t command, struct text topic, bool 
     struct ask ask = {
         .broker = {.op = stats ? BROKER_PRESENCE_STATS : BROKER_PRESENCE, .topic = topic},
         .command = command,
+        .limit = (uint32_t)talk_room(talk),
     };
     (void)talk_ask(talk, &ask);
 }
@@ -159,16 +172,11 @@ void talk_history(struct talk *talk, uint32_t command, const struct centrifuge_h
         (void)talk_ask(talk, &ask);
 }
 
-static enum centrifuge_error read_error(const struct broker_request *answer)
-{
-    return answer->result == BROKER_NOT_KEPT ? CENTRIFUGE_ERROR_NOT_AVAILABLE : CENTRIFUGE_ERROR_INTERNAL;
-}
-
 static void presence_answered(struct talk *talk, const struct broker_request *answer)
 {
     struct json_out *out = &talk->out;
     if (answer->result != BROKER_OK) {
-        talk_error(talk, answer->command, read_error(answer));
+        talk_error(talk, answer->command, error_of(answer));
         return;
     }
     if (answer->op == BROKER_PRESENCE_STATS) {
@@ -195,7 +203,7 @@ static void history_answered(struct talk *talk, const struct broker_request *ans
 {
     char epoch[EPOCH_TEXT_BYTES];
     if (answer->result != BROKER_OK) {
-        talk_error(talk, answer->command, read_error(answer));
+        talk_error(talk, answer->command, error_of(answer));
         return;
     }
     if (answer->since_set && !answer->continuous) {

@@ -63,7 +63,8 @@ void broker_destroy(struct broker *broker)
     if (!broker)
         return;
     PG_ASSERT(broker->held_count == 0);
-    PG_ASSERT(broker_inflight_bytes(broker) == 0); /* messages point to the gauge */
+    PG_ASSERT(broker_inflight_bytes(broker) == 0);   /* messages point to the gauge */
+    PG_ASSERT(atomic_load(&broker->answering) == 0); /* as answers do to theirs */
     for (struct mailbox_node *node = mailbox_detach(&broker->mailbox), *next; node; node = next) {
         next = node->next;
         if (((struct mail *)node)->kind == MAIL_REQUEST) /* nobody is left to answer to */

@@ -9,7 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PRESENCE_OWNER = 1 }; /* one process: all entries are its own */
+enum {
+    PRESENCE_OWNER = 1,              /* one process: all entries are its own */
+    ANSWERING_MAX = 8 * 1024 * 1024, /* bytes of answers on their way to reactors, and not much more */
+};
 
 static struct engine_topic engine_topic_of(const struct broker_request *request)
 {
@@ -181,6 +184,8 @@ static void presence_visited(void *context, const struct presence_entry *entry)
 {
     struct json_out *out = context;
     char id[UUID_TEXT_BYTES];
+    if (out->failed)
+        return;
     uuid_format(entry->client, id);
     struct centrifuge_info info = {
         .user = {entry->user, entry->user_bytes},
@@ -202,8 +207,8 @@ static void presence_visited_all(void *context, enum engine_result result, uint3
 static void take_json(struct broker_request *request, struct json_out *out)
 {
     if (out->failed) {
+        request->result = out->max > 0 ? BROKER_TOO_LARGE : BROKER_NO_MEMORY;
         json_out_fini(out);
-        request->result = BROKER_NO_MEMORY;
         return;
     }
     request->json = out->data;
@@ -216,12 +221,16 @@ static void serve_presence(struct broker *broker, struct broker_request *request
         request->result = BROKER_NOT_KEPT;
         return;
     }
-    struct json_out out = {0};
+    struct json_out out = {.max = request->limit};
     json_out_object(&out);
     broker->engine->ops->presence_get(broker->engine, engine_topic_of(request), presence_visited,
                                       presence_visited_all, &out);
     json_out_object_end(&out);
     take_json(request, &out);
+    if (request->reactor != BROKER_NO_REACTOR) {
+        request->gauge = &broker->answering;
+        atomic_fetch_add_explicit(&broker->answering, request->json_bytes, memory_order_relaxed);
+    }
 }
 
 static void stats_taken(void *context, enum engine_result result, struct presence_stats stats)
@@ -385,18 +394,39 @@ void broker_serve(struct broker *broker, struct broker_request *request)
     PG_ASSERT(!"only mail subscribes and leaves");
 }
 
+/* What clients ask for faster than reactors can deliver it must not pile up: publishers on the publish socket
+ * are not read then, clients are told to try again. */
+static bool is_too_much(const struct broker *broker, const struct broker_request *request)
+{
+    switch ((enum broker_op)request->op) {
+    case BROKER_PUBLISH:
+        return broker_congested(broker);
+    case BROKER_SUBSCRIBE: /* one message to every subscriber, and another one when it leaves */
+        return request->flags & SUBSCRIPTION_ANNOUNCED && broker_congested(broker);
+    case BROKER_PRESENCE:
+        return request->reactor != BROKER_NO_REACTOR &&
+               atomic_load_explicit(&broker->answering, memory_order_relaxed) > ANSWERING_MAX;
+    default:
+        return false;
+    }
+}
+
 void broker_serve_mailed(struct broker *broker, struct broker_request *request)
 {
+    bool busy = is_too_much(broker, request);
     if (request->op == BROKER_LEAVE)
         serve_leave(broker, request);
     else if (request->op == BROKER_SUBSCRIBE) {
-        request->result = BROKER_OK;
-        serve_subscribe(broker, request);
+        request->result = busy ? BROKER_BUSY : BROKER_OK;
+        if (!busy)
+            serve_subscribe(broker, request);
         /* The answer goes first: whoever joins there hears of its own joining, as of all others'. */
         broker_hold(broker, request->reactor, &request->mail.node);
         if (request->result == BROKER_OK && request->flags & SUBSCRIPTION_ANNOUNCED)
             announce(broker, request, PUBLICATION_JOIN);
-    } else
+    } else if (busy)
+        request->result = BROKER_BUSY;
+    else
         broker_serve(broker, request);
 }
 

@@ -63,6 +63,8 @@ void broker_request_destroy(struct broker_request *request)
     for (size_t i = 0; i < request->item_count; i++)
         history_item_unref(request->items[i]);
     free((void *)request->items);
+    if (request->gauge)
+        atomic_fetch_sub_explicit(request->gauge, request->json_bytes, memory_order_relaxed);
     free(request->json);
     order_unref(request->order);
     free(request);

@@ -31,10 +31,12 @@ enum broker_op {
 
 enum broker_result {
     BROKER_OK,
-    BROKER_TOO_LARGE, /* the payload is longer than limits.message_bytes */
+    BROKER_TOO_LARGE, /* the payload is longer than limits.message_bytes, or the answer than `limit` */
     BROKER_NO_MEMORY,
     BROKER_FULL,     /* max_subscribers of the topic, or its presence */
     BROKER_NOT_KEPT, /* the topic's rule keeps no history, or no presence */
+    BROKER_BUSY, /* what it would add to has not been taken yet: limits.inflight_bytes, or answers; nothing
+                    was done */
 };
 
 /* A piece of the request's own allocation, not NUL-terminated. */
@@ -69,7 +71,8 @@ struct broker_request {
     bool skip_history;     /* BROKER_PUBLISH */
     bool since_set;        /* BROKER_HISTORY and BROKER_SUBSCRIBE: items behind `since`, which stands below */
     bool reverse;          /* BROKER_HISTORY */
-    uint32_t limit;        /* BROKER_HISTORY: items; 0: the position only */
+    uint32_t
+        limit; /* BROKER_HISTORY: items; 0: the position only. BROKER_PRESENCE: bytes of JSON; 0: no limit */
     struct stream_position since;
     struct order *order; /* BROKER_ORDER: a reference */
 
@@ -83,6 +86,7 @@ struct broker_request {
     uint64_t clients, users;
     char *json; /* malloc()ed */
     size_t json_bytes;
+    _Atomic uint64_t *gauge; /* the broker's, of json_bytes that wait to be read; NULL: not counted */
 };
 
 /* What of a connection's subscription the reactor keeps and the broker must know. */

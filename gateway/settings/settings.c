@@ -195,7 +195,7 @@ const struct config_key settings_keys[] = {
      .max = 1024 * GIB,
      .zero = "no limit",
      .help = "Bytes published and not yet handed to the kernel; past it, publishers are not read until it "
-             "falls."},
+             "falls, and what clients publish is refused."},
     {.name = "limits.publishers",
      .type = CONFIG_UINT,
      .offset = AT(limits.publishers),

@@ -13,6 +13,7 @@ struct stage {
     struct mailbox mail; /* the reactor's */
     struct topic_rule rules[RULES];
     unsigned command;
+    uint64_t answer_bytes, busy; /* of the mail taken so far: JSON, refusals */
 };
 
 static char *pattern(const char *text)
@@ -56,6 +57,10 @@ static void take_mail(struct stage *stage)
     for (struct mailbox_node *node = mailbox_detach(&stage->mail), *next; node; node = next) {
         next = node->next;
         struct mail *mail = (struct mail *)node;
+        if (mail->kind == MAIL_REQUEST) {
+            stage->answer_bytes += ((struct broker_request *)mail)->json_bytes;
+            stage->busy += ((struct broker_request *)mail)->result == BROKER_BUSY;
+        }
         if (mail->kind == MAIL_REQUEST && ((struct broker_request *)mail)->op != BROKER_SUBSCRIBE)
             conn_answered(&stage->bench->pool, (struct broker_request *)mail);
         else
@@ -152,9 +157,130 @@ static void who_comes_and_goes_without_waiting_has_few_joins_under_way(void **st
     stage_free(stage);
 }
 
+/* Everybody has a turn, but fan-out has none: messages wait. */
+static void turn_without_fanout(struct stage *stage)
+{
+    uint32_t slice = stage->bench->slice;
+    stage->bench->slice = 0;
+    (void)bench_turn(stage->bench);
+    broker_drain_mail(stage->broker);
+    take_mail(stage);
+    (void)bench_turn(stage->bench);
+    stage->bench->slice = slice;
+}
+
+static void publish_much(struct stage *stage, struct peer *peer)
+{
+    char command[4 * KIB];
+    int bytes =
+        snprintf(command, sizeof command, "\"publish\":{\"channel\":\"talk:a\",\"data\":\"%03000d\"}", 7);
+    assert_true(bytes > 3000);
+    say(stage, peer, command);
+    turn_without_fanout(stage);
+}
+
+static void who_publishes_faster_than_is_delivered_is_refused(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct peer peer = connected(stage, 0);
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
+    settle(stage);
+    for (int i = 0; i < 100; i++) {
+        publish_much(stage, &peer);
+        assert_true(broker_inflight_bytes(stage->broker) < INFLIGHT + 8 * KIB);
+    }
+    assert_in_range(stage->busy, 50, 99);
+    settle(stage); /* delivered: it may go on */
+    assert_int_equal(count_heard(stage, &peer, "\"code\":111"), stage->busy);
+    stage->busy = 0;
+    publish_much(stage, &peer);
+    settle(stage);
+    assert_int_equal(stage->busy, 0);
+    assert_int_equal(count_heard(stage, &peer, "\"pub\":{"), 1);
+    peer_fini(&peer);
+    stage_free(stage);
+}
+
+static void nobody_is_announced_while_too_much_waits(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct peer peer = connected(stage, 0), late = connected(stage, 0);
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
+    settle(stage);
+    while (!broker_congested(stage->broker))
+        publish_much(stage, &peer);
+    say(stage, &late, "\"subscribe\":{\"channel\":\"here:a\"}");
+    turn_without_fanout(stage);
+    settle(stage);
+    assert_int_equal(count_heard(stage, &late, "\"code\":111"), 1);
+    say(stage, &late, "\"presence_stats\":{\"channel\":\"here:a\"}");
+    settle(stage);
+    assert_int_equal(count_heard(stage, &late, "\"num_clients\":1"), 0);
+    say(stage, &late, "\"subscribe\":{\"channel\":\"here:a\"}");
+    say(stage, &late, "\"presence_stats\":{\"channel\":\"here:a\"}");
+    settle(stage);
+    assert_int_equal(count_heard(stage, &late, "\"num_clients\":1"), 1);
+    peer_fini(&peer);
+    peer_fini(&late);
+    stage_free(stage);
+}
+
+static void added(void *context, enum engine_result result, enum presence_change change)
+{
+    (void)context;
+    (void)change;
+    assert_int_equal(result, ENGINE_OK);
+}
+
+static void crowd(struct stage *stage, uint32_t from, uint32_t to)
+{
+    struct engine_topic topic = {"here:a", 6, topic_hash("here:a", 6)};
+    for (uint32_t i = from; i < to; i++) {
+        struct presence_entry entry = {.owner = 1, .user = "somebody", .user_bytes = 8};
+        memcpy(entry.client, &i, sizeof i);
+        stage->engine->ops->presence_add(stage->engine, topic, &entry, 0, added, NULL);
+    }
+}
+
+static void answers_about_a_crowd_do_not_pile_up(void **state)
+{
+    (void)state;
+    enum { ASKED = 500, ANSWERS_MAX = 8 * 1024 * 1024 };
+    struct stage *stage = stage_new();
+    struct peer peer = connected(stage, 0);
+    crowd(stage, 0, 1000);
+    for (int i = 0; i < ASKED; i++) {
+        say(stage, &peer, "\"presence\":{\"channel\":\"here:a\"}");
+        if (i % 50 == 0)
+            bench_settle(stage->bench);
+    }
+    bench_settle(stage->bench);
+    broker_drain_mail(stage->broker);
+    take_mail(stage);
+    assert_in_range(stage->answer_bytes, ANSWERS_MAX / 2, ANSWERS_MAX + 128 * KIB);
+    assert_in_range(stage->busy, 1, ASKED - 50);
+    peer_fini(&peer);
+    settle(stage);
+    /* One that no client could take is not even made. */
+    struct peer other = connected(stage, 0);
+    crowd(stage, 1000, 2000);
+    stage->answer_bytes = 0;
+    say(stage, &other, "\"presence\":{\"channel\":\"here:a\"}");
+    settle(stage);
+    assert_int_equal(stage->answer_bytes, 0);
+    assert_int_equal(count_heard(stage, &other, "\"code\":106"), 1);
+    peer_fini(&other);
+    stage_free(stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_publishes_faster_than_is_delivered_is_refused),
+        cmocka_unit_test(nobody_is_announced_while_too_much_waits),
+        cmocka_unit_test(answers_about_a_crowd_do_not_pile_up),
         cmocka_unit_test(who_comes_and_goes_without_waiting_has_few_joins_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
