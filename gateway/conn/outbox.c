@@ -163,11 +163,11 @@ uint32_t outbox_drop_unsent(struct outbox *outbox)
 
 uint32_t outbox_drop_chosen(struct outbox *outbox, uint64_t bytes, outbox_choose_fn *choose, void *context)
 {
-    uint32_t dropped = 0, kept = 0, count = outbox->count;
+    uint32_t dropped = 0, kept = 0;
     uint64_t gone = 0;
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < outbox->count && gone < bytes; i++) {
         struct outbox_item *item = item_at(outbox, i);
-        if (gone < bytes && item->message && !item->begun && choose(context, item->message)) {
+        if (item->message && !item->begun && choose(context, item->message)) {
             gone += item->bytes + OUTBOX_ITEM_COST;
             outbox->bytes -= item->bytes;
             item_release(item, NULL);
@@ -178,7 +178,14 @@ uint32_t outbox_drop_chosen(struct outbox *outbox, uint64_t bytes, outbox_choose
             *item_at(outbox, kept) = *item;
         kept++;
     }
-    outbox->count = kept;
+    if (dropped == 0)
+        return 0;
+    /* Those before the last one that has gone close up to those behind it: they are few when the oldest go,
+     * and a full outbox is not moved for every message that takes another one's place. */
+    for (uint32_t i = kept; i-- > 0;)
+        *item_at(outbox, i + dropped) = *item_at(outbox, i);
+    outbox->head = (outbox->head + dropped) & (outbox->cap - 1);
+    outbox->count -= dropped;
     return dropped;
 }
 

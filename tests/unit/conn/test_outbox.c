@@ -100,9 +100,80 @@ static void sealed_bytes_that_wait_are_kept_in_order(void **state)
     outbox_fini(&outbox);
 }
 
+/* Messages that begin with one of these letters may be lost. */
+static bool is_among(void *context, const struct message *message)
+{
+    const uint8_t *frame = message_frame(message, ADAPTER_RAW);
+    return strchr(context, frame[2]) != NULL;
+}
+
+static void what_is_chosen_goes_oldest_first_and_the_rest_keeps_its_order(void **state)
+{
+    (void)state;
+    struct outbox outbox = {0};
+    char model[64] = "";
+    srand(4);
+    for (int step = 0; step < 20000; step++) {
+        size_t count = strlen(model);
+        if (count < sizeof model - 1 && rand() % 3) {
+            char letter = (char)('a' + rand() % 4);
+            struct message *message = message_of(&letter, 1);
+            assert_true(outbox_push_message(&outbox, message, message_frame(message, ADAPTER_RAW),
+                                            message->frames[ADAPTER_RAW].bytes, false));
+            message_unref(message);
+            model[count] = letter;
+            model[count + 1] = 0;
+        } else if (rand() % 2 && count > 0) {
+            outbox_consume(&outbox, 3);
+            memmove(model, model + 1, count);
+        } else {
+            char lost[5] = "";
+            for (char letter = 'a'; letter <= 'd'; letter++)
+                if (rand() % 2)
+                    strncat(lost, &letter, 1);
+            size_t wanted = (size_t)(rand() % 6), kept = 0, gone = 0;
+            for (size_t i = 0; i < count; i++)
+                if (gone < wanted && strchr(lost, model[i]))
+                    gone++;
+                else
+                    model[kept++] = model[i];
+            model[kept] = 0;
+            assert_int_equal(outbox_drop_chosen(&outbox, wanted * (3 + OUTBOX_ITEM_COST), is_among, lost),
+                             gone);
+        }
+        struct iovec vectors[sizeof model];
+        size_t n = outbox_gather(&outbox, vectors, sizeof model, SIZE_MAX);
+        assert_int_equal(n, strlen(model));
+        assert_int_equal(outbox.bytes, 3 * n);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(((const char *)vectors[i].iov_base)[2], model[i]);
+    }
+    outbox_fini(&outbox);
+    assert_int_equal(atomic_load(&inflight), 0);
+}
+
+static void one_that_goes_does_not_move_all_others(void **state)
+{
+    (void)state;
+    struct outbox outbox = {0};
+    struct message *message = message_of("a", 1);
+    for (int i = 0; i < 1000; i++)
+        assert_true(outbox_push_message(&outbox, message, message_frame(message, ADAPTER_RAW),
+                                        message->frames[ADAPTER_RAW].bytes, false));
+    outbox.items[999].begun = true; /* tells it from the others */
+    assert_int_equal(outbox_drop_chosen(&outbox, 1, is_among, (void *)(uintptr_t) "a"), 1);
+    assert_int_equal(outbox.count, 999);
+    assert_true(outbox.items[999].begun && !outbox.items[998].begun); /* it is where it was */
+    outbox_fini(&outbox);
+    message_unref(message);
+    assert_int_equal(atomic_load(&inflight), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_chosen_goes_oldest_first_and_the_rest_keeps_its_order),
+        cmocka_unit_test(one_that_goes_does_not_move_all_others),
         cmocka_unit_test(outbox_keeps_order_and_exact_bytes_under_random_partial_sends),
         cmocka_unit_test(dropping_unsent_keeps_a_frame_that_has_begun),
         cmocka_unit_test(sealed_bytes_that_wait_are_kept_in_order),
