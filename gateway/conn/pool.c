@@ -187,8 +187,9 @@ static bool send_ping(struct pool *pool, struct conn *conn)
     size_t bytes =
         adapter->ping ? adapter->ping(frame, sizeof frame) : ws_frame_control(frame, WS_PING, NULL, 0);
     counter_add(&pool->stats->pings, 1);
-    if (!conn->extra ||
-        outbox_empty(&conn->extra->outbox)) /* behind queued messages a ping would say nothing new */
+    /* Behind queued messages a WebSocket ping would say nothing new; of one of the adapter's the answer is
+     * missed. */
+    if (adapter->ping || !conn->extra || outbox_empty(&conn->extra->outbox))
         conn_send_own(pool, conn, frame, bytes);
     return conn->state == CONN_OPEN;
 }

@@ -148,9 +148,55 @@ static void a_topic_without_the_rule_ends_the_connection(void **state)
     bench_fini(bench);
 }
 
+/* Takes off what has come as long as it is text; true when a ping of the Centrifuge protocol was among it. */
+static bool hears_ping(struct bench *bench, struct peer *peer)
+{
+    uint8_t payload[64 * KIB];
+    struct frame frame;
+    bool heard = false;
+    peer_drain(bench, peer);
+    while (peer_next(peer, &frame, payload)) {
+        assert_int_equal(frame.opcode, WS_TEXT);
+        heard = heard || (frame.bytes == 2 && memcmp(payload, "{}", 2) == 0);
+    }
+    return heard;
+}
+
+static void who_has_much_to_read_is_pinged_all_the_same(void **state)
+{
+    (void)state;
+    struct settings settings = bench_settings();
+    settings.auth.anonymous = true;
+    settings.idle.ping_interval = 2000;
+    static const char connect[] = "{\"id\":1,\"connect\":{}}", command[] = "{\"id\":2,\"ping\":{}}";
+    struct bench *bench = bench_new_with(&settings);
+    struct peer peer = peer_open_as(bench, ADAPTER_CENTRIFUGE, 0, "", SEND_BUFFER);
+    peer_frame(bench, &peer, WS_TEXT, true, connect, sizeof connect - 1);
+    bench_settle(bench);
+    peer_expect_101(bench, &peer);
+    for (int interval = 0; interval < 5; interval++) {
+        for (int i = 0; i < 2000; i++) {
+            peer_frame(bench, &peer, WS_TEXT, true, command, sizeof command - 1);
+            if (i % 100 == 0)
+                bench_settle(bench);
+        }
+        bench_settle(bench);
+        assert_int_equal(peer_conn(bench, &peer)->state, CONN_OPEN);
+        assert_non_null(peer_conn(bench, &peer)->extra);
+        assert_false(outbox_empty(&peer_conn(bench, &peer)->extra->outbox));
+        bench_pass(bench, 2000);
+        assert_true(hears_ping(bench, &peer));
+        peer_frame(bench, &peer, WS_TEXT, true, "{}", 2); /* pong */
+    }
+    assert_int_equal(peer_conn(bench, &peer)->state, CONN_OPEN);
+    peer_fini(&peer);
+    bench_fini(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_has_much_to_read_is_pinged_all_the_same),
         cmocka_unit_test(drop_oldest_over_ws),
         cmocka_unit_test(drop_oldest_over_wss),
         cmocka_unit_test(latest_keeps_the_newest_only),
