@@ -135,6 +135,14 @@ static void raw_answer(struct adapter_link *link, const struct broker_request *a
                         answer->items[i]->payload_bytes);
 }
 
+/* Who has asked for a position counts on from it: without what was dropped the count would be wrong. */
+static void raw_gap(struct adapter_link *link, const char *topic, size_t topic_bytes)
+{
+    (void)topic;
+    (void)topic_bytes;
+    link->ops->close(link, CLOSE_CODE_LATER, "too slow: come back with since");
+}
+
 static size_t raw_encoded_bound(const struct publication *publication)
 {
     if (publication->kind != PUBLICATION_MESSAGE)
@@ -159,6 +167,7 @@ const struct adapter adapter_raw = {
     .enabled = raw_enabled,
     .accept = raw_accept,
     .answer = raw_answer,
+    .gap = raw_gap,
     .encoded_bound = raw_encoded_bound,
     .encode = raw_encode,
 };

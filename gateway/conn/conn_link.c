@@ -267,6 +267,7 @@ static void join_by_answer(struct link *link, const struct transfer_item *item)
             return;
         }
         request->since_set = record->since_set;
+        request->flags = record->since_set ? SUBSCRIPTION_POSITIONED : 0;
         request->since =
             (struct stream_position){.offset = record->since_offset, .epoch = record->since_epoch};
         (void)link_join(&link->base, request);

@@ -246,6 +246,42 @@ static void a_topic_with_max_subscribers_refuses_one_more(void **state)
     stage_free(stage);
 }
 
+static void whoever_counts_from_a_position_is_closed_rather_than_left_without_a_message(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new(1);
+    stage->rule.slow_consumer = SLOW_DROP_OLDEST;
+    stage->bench->settings.limits.outbox_bytes = 2000;
+    publish(stage, "t");
+    stage->bench->like = (struct transfer_record){.ask_broker = 1, .since_set = 1};
+    struct peer peer = peer_open(stage->bench, 0, "t", 2048);
+    settle(stage);
+    for (int i = 0; i < 2000; i++) {
+        publish(stage, "t");
+        if (i % 5 == 0)
+            settle(stage);
+    }
+    settle(stage);
+    peer_expect_101(stage->bench, &peer);
+    peer_drain(stage->bench, &peer);
+    uint8_t payload[64 * KIB];
+    struct frame frame;
+    uint64_t count = 0;
+    bool closed = false;
+    while (peer_next(&peer, &frame, payload)) {
+        assert_false(closed);
+        payload[frame.bytes] = 0;
+        closed = frame.opcode == WS_CLOSE;
+        if (closed)
+            assert_int_equal(payload[0] << 8 | payload[1], 1013);
+        else
+            assert_int_equal(strtoull((const char *)payload, NULL, 10), ++count);
+    }
+    assert_true(closed && count > 0 && count < 2000);
+    peer_fini(&peer);
+    stage_free(stage);
+}
+
 static void who_leaves_before_the_answer_is_not_joined(void **state)
 {
     (void)state;
@@ -275,6 +311,7 @@ int main(void)
         cmocka_unit_test(whoever_comes_back_misses_nothing_and_sees_nothing_twice),
         cmocka_unit_test(a_topic_with_max_subscribers_refuses_one_more),
         cmocka_unit_test(who_leaves_before_the_answer_is_not_joined),
+        cmocka_unit_test(whoever_counts_from_a_position_is_closed_rather_than_left_without_a_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
