@@ -70,10 +70,12 @@ static enum handshake_failure failure_of(int status)
 }
 
 /* Do the rules of the topics in the URL let this client subscribe? A subscription token has no place in a
- * URL. */
+ * URL, and the backend is not asked here: where it decides, whoever comes past it gets nothing. */
 static bool may_subscribe(const struct settings *settings, const struct adapter_admission *admission,
                           const struct identity_room *identity)
 {
+    if (admission->topics_bytes > 0 && settings->proxy.subscribe && *settings->proxy.subscribe)
+        return false;
     for (size_t at = 0; at < admission->topics_bytes; at += 1u + admission->topics[at]) {
         const struct topic_rule *rule =
             topic_rule_find(settings, (const char *)&admission->topics[at + 1], admission->topics[at]);

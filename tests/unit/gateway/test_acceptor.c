@@ -30,7 +30,7 @@ struct stand {
     struct sockaddr_in address;
 };
 
-static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
+static struct stand *stand_new_with(uint64_t per_ip, int transfer_buffer, const char *subscribe_hook)
 {
     struct stand *stand = calloc(1, sizeof *stand);
     assert_non_null(stand);
@@ -38,7 +38,7 @@ static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
         .limits = {.message_bytes = 65536, .topics_per_connection = 32, .handshake_timeout = 60000},
         .listen = {.origins = (char *)(uintptr_t) "*"},
         .auth = {.anonymous = true, .cookie = (char *)(uintptr_t) ""},
-        .proxy = {.headers = (char *)(uintptr_t) ""},
+        .proxy = {.headers = (char *)(uintptr_t) "", .subscribe = (char *)(uintptr_t)subscribe_hook},
     };
     stand->ip_limit = ip_limit_create(per_ip);
     assert_non_null(stand->ip_limit);
@@ -69,6 +69,11 @@ static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
     assert_non_null(stand->acceptor);
     assert_true(acceptor_start(stand->acceptor, error, sizeof error));
     return stand;
+}
+
+static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
+{
+    return stand_new_with(per_ip, transfer_buffer, "");
 }
 
 static void stand_free(struct stand *stand)
@@ -219,12 +224,29 @@ static void a_reactor_that_does_not_keep_up_makes_newcomers_hear_503(void **stat
     stand_free(stand);
 }
 
+static void no_topic_of_a_url_comes_past_the_backend_that_decides(void **state)
+{
+    (void)state;
+    struct stand *stand = stand_new_with(0, 0, "http://127.0.0.1:1/");
+    int fd = dial(stand, 1);
+    char answer[512] = "";
+    struct pollfd answered = {.fd = fd, .events = POLLIN};
+    ask(fd);
+    assert_int_equal(poll(&answered, 1, PATIENCE_MS), 1);
+    assert_true(recv(fd, answer, sizeof answer - 1, 0) > 0);
+    assert_non_null(strstr(answer, " 403 "));
+    assert_int_equal(counter_read(&acceptor_stats(stand->acceptor)->failures[HANDSHAKE_HTTP_TOKEN]), 1);
+    close(fd);
+    stand_free(stand);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_of_handshakes_it_sleeps_and_accepts_again_when_one_ends),
         cmocka_unit_test(an_address_past_its_limit_cannot_take_all_handshakes),
         cmocka_unit_test(an_address_past_its_limit_is_told_429),
+        cmocka_unit_test(no_topic_of_a_url_comes_past_the_backend_that_decides),
         cmocka_unit_test(a_reactor_that_does_not_keep_up_makes_newcomers_hear_503),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
