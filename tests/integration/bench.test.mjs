@@ -10,7 +10,7 @@ import { measurable, own, preset } from './lib/gateway.mjs';
 import { run as runLoad } from './lib/load.mjs';
 
 const tool = fileURLToPath(new URL('../../loadtest/bench', import.meta.url));
-const names = ['memory-ws', 'memory-wss', 'fanout-ws', 'fanout-wss', 'burst-ws', 'burst-wss', 'unicast', 'handshakes', 'resumption', 'publish', 'latency', 'idle'];
+const names = ['memory-ws', 'memory-wss', 'memory-centrifuge', 'fanout-ws', 'fanout-wss', 'burst-ws', 'burst-wss', 'unicast', 'handshakes', 'resumption', 'publish', 'latency', 'idle'];
 
 function bench(t, ...options) {
   const folder = mkdtempSync(join(tmpdir(), 'bench-test-'));
