@@ -149,6 +149,7 @@ static const struct {
     {"Host", offsetof(struct http_request, host)},
     {"Origin", offsetof(struct http_request, origin)},
     {"Authorization", offsetof(struct http_request, authorization)},
+    {"X-API-Key", offsetof(struct http_request, api_key)},
     {"Cookie", offsetof(struct http_request, cookie)},
     {"Content-Type", offsetof(struct http_request, content_type)},
     {"Sec-WebSocket-Key", offsetof(struct http_request, websocket_key)},

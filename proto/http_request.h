@@ -33,6 +33,7 @@ struct http_request {
     struct http_slice host;
     struct http_slice origin;
     struct http_slice authorization;
+    struct http_slice api_key; /* X-API-Key */
     struct http_slice cookie;
     struct http_slice content_type;
     struct http_slice forwarded_for; /* X-Forwarded-For, last field */

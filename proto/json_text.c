@@ -286,6 +286,23 @@ bool json_text_next(struct json_slice object, size_t *cursor, struct json_slice 
     return true;
 }
 
+bool json_text_element(struct json_slice array, size_t *cursor, struct json_slice *value)
+{
+    if (!array.data)
+        return false;
+    const char *end = array.data + array.len;
+    const char *at = skip_space(array.data + *cursor, end);
+    if (at == end || *at != (*cursor == 0 ? '[' : ','))
+        return false;
+    at = skip_space(at + 1, end);
+    const char *value_end = scan_value(at, end);
+    if (!value_end)
+        return false; /* an empty array */
+    *value = (struct json_slice){at, (size_t)(value_end - at)};
+    *cursor = (size_t)(value_end - array.data);
+    return true;
+}
+
 struct json_slice json_text_member(struct json_slice object, const char *name)
 {
     struct json_slice found = {0}, at_name, value;

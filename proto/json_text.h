@@ -32,6 +32,9 @@ size_t json_text_inline(const void *data, size_t len, char *out);
 bool json_text_next(struct json_slice object, size_t *cursor, struct json_slice *name,
                     struct json_slice *value);
 
+/* The same for an array: its next element. */
+bool json_text_element(struct json_slice array, size_t *cursor, struct json_slice *value);
+
 /* The value of the member `name` of an object, whatever way its name is escaped; the last one of several.
  * Absent when there is none, or `object` is absent or no object; so calls nest. */
 struct json_slice json_text_member(struct json_slice object, const char *name);

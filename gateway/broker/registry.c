@@ -169,6 +169,31 @@ struct registry_entry *registry_find(const struct registry *registry, uint32_t h
     return find_slot(registry, hash, topic, topic_bytes)->entry;
 }
 
+static uint32_t reverse_bits(uint32_t value)
+{
+    value = (value >> 1 & 0x55555555u) | (value & 0x55555555u) << 1;
+    value = (value >> 2 & 0x33333333u) | (value & 0x33333333u) << 2;
+    value = (value >> 4 & 0x0f0f0f0fu) | (value & 0x0f0f0f0fu) << 4;
+    return __builtin_bswap32(value);
+}
+
+/* Places are counted with their bits in reverse order. When the table doubles, the topics of a place spread
+ * over two that differ in the new highest bit, which stand beside each other in this order; so what lies
+ * behind the cursor is the same topics before and after. */
+uint32_t registry_scan(const struct registry *registry, uint32_t cursor, uint32_t places,
+                       registry_visit_fn *visit, void *context)
+{
+    uint32_t mask = registry->mask;
+    do {
+        uint32_t home = cursor & mask;
+        for (uint32_t i = home; registry->slots[i].entry; i = (i + 1) & mask)
+            if ((registry->slots[i].hash & mask) == home)
+                visit(context, registry->slots[i].entry);
+        cursor = reverse_bits(reverse_bits(cursor | ~mask) + 1);
+    } while (cursor != 0 && --places > 0);
+    return cursor;
+}
+
 uint64_t registry_subscribers(const struct registry_entry *entry)
 {
     const struct registry_interest *all = registry_interests(entry);

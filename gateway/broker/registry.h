@@ -53,6 +53,13 @@ struct registry_entry *registry_find(const struct registry *registry, uint32_t h
                                      size_t topic_bytes);
 uint64_t registry_subscribers(const struct registry_entry *entry);
 
+/* Walks the table in slices: visits the topics of so many places of the table (at least one), and returns
+ * where to go on; begin with 0, it ends with 0. The table may change between slices: a topic that is there
+ * all the time is visited at least once, and twice only when the table has shrunk meanwhile. */
+typedef void registry_visit_fn(void *context, const struct registry_entry *entry);
+uint32_t registry_scan(const struct registry *registry, uint32_t cursor, uint32_t places,
+                       registry_visit_fn *visit, void *context);
+
 static inline const struct registry_interest *registry_interests(const struct registry_entry *entry)
 {
     return entry->capacity > 1 ? entry->interest.many : &entry->interest.one;

@@ -24,9 +24,11 @@ enum broker_op {
     BROKER_HISTORY_REMOVE,
     BROKER_PRESENCE,       /* JSON object in `json`: client id → client info */
     BROKER_PRESENCE_STATS, /* `clients`, `users` */
-    BROKER_CHANNELS,       /* JSON object in `json`: topic → {"num_clients": n}; `topic` is a glob or "" */
-    BROKER_INFO,           /* `clients` (subscriptions), `users` (topics) */
-    BROKER_ORDER,          /* `order` goes to every reactor */
+    BROKER_CHANNELS, /* a slice of the topics that match the glob `topic` (all, when it is empty): members
+                        of a JSON object in `json`, "name":{"num_clients":n}. `since.offset` says which
+                        slice, 0 the first; the next one's is in `position.offset`, 0 behind the last */
+    BROKER_INFO,     /* `users`: topics */
+    BROKER_ORDER,    /* `order` goes to every reactor */
 };
 
 enum broker_result {
@@ -117,12 +119,16 @@ enum order_kind { ORDER_DISCONNECT, ORDER_SUBSCRIBE, ORDER_UNSUBSCRIBE, ORDER_RE
 
 struct order {
     _Atomic uint32_t refs;
-    uint8_t kind;      /* enum order_kind */
-    bool expired;      /* ORDER_REFRESH: it has expired now */
-    uint16_t code;     /* ORDER_DISCONNECT: close code */
-    int64_t expire_at; /* ORDER_REFRESH, ORDER_SUBSCRIBE: unix seconds; 0: never */
-    struct text user, topic, reason, client, whitelist, info, data; /* client "": all of the user */
-    bool recover, position;                                         /* ORDER_SUBSCRIBE */
+    uint8_t kind;              /* enum order_kind */
+    bool expired;              /* ORDER_REFRESH: it has expired now */
+    uint16_t code;             /* ORDER_DISCONNECT: close code */
+    int64_t expire_at;         /* ORDER_REFRESH, ORDER_SUBSCRIBE: unix seconds; 0: never */
+    struct text user;          /* whose connections; "" are the anonymous ones */
+    struct text client;        /* id of the only connection that is meant; "": all of the user */
+    struct text whitelist;     /* ids of connections that are not meant, with nothing between them */
+    struct text topic, reason; /* of ORDER_SUBSCRIBE and _UNSUBSCRIBE; of ORDER_DISCONNECT */
+    struct text info, data;    /* ORDER_SUBSCRIBE: JSON, or empty */
+    bool recover;              /* ORDER_SUBSCRIBE: what was published behind `since` comes first */
     struct stream_position since;
 };
 /* Copies the texts; one reference. NULL without memory. */

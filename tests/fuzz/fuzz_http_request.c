@@ -45,6 +45,7 @@ static void check_request(const struct http_request *r, const char *data, size_t
         r->origin,
         r->cookie,
         r->authorization,
+        r->api_key,
         r->content_type,
         r->forwarded_for,
         r->websocket_key,

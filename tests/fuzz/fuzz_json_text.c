@@ -68,6 +68,16 @@ static void check_members(struct json_slice text, const json_t *tree)
     size_t cursor = 0, count = 0;
     if (json_is_string(tree))
         check_string(text, tree);
+    cursor = 0;
+    while (json_text_element(text, &cursor, &value)) {
+        check(value.data > text.data && value.data + value.len < text.data + text.len);
+        json_t *one = json_loadb(value.data, value.len, LOAD, NULL);
+        check(one && json_equal(one, json_array_get(tree, count)));
+        json_decref(one);
+        check_members(value, json_array_get(tree, count++));
+    }
+    check(count == json_array_size(tree));
+    cursor = count = 0;
     if (!json_is_object(tree)) {
         check(!json_text_next(text, &cursor, &name, &value));
         return;

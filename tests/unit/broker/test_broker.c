@@ -273,6 +273,50 @@ static void visiting_shows_each_topic_once(void **state)
     assert_int_equal(sum, 3 * 1 + 5 * 2);
 }
 
+static struct text text_of(const char *text)
+{
+    return (struct text){text, strlen(text)};
+}
+
+/* Topics come in slices; together they are all that match, each once. */
+static void channels_come_in_slices(void **state)
+{
+    struct fixture *f = *state;
+    enum { TOPICS = 5000 };
+    static const struct {
+        const char *pattern;
+        size_t expected;
+    } rows[] = {{"", TOPICS}, {"t:?", 10}, {"t:4*", 1111}, {"nothing*", 0}};
+    for (unsigned i = 0; i < TOPICS; i++) {
+        char topic[32];
+        snprintf(topic, sizeof topic, "t:%u", i);
+        tell(f, (uint16_t)(i % REACTORS), topic, 7);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct broker_ask ask = {.op = BROKER_CHANNELS, .topic = text_of(rows[i].pattern)};
+        uint64_t cursor = 0;
+        size_t slices = 0, found = 0;
+        do {
+            struct broker_request *request = broker_request_create(&ask);
+            request->since.offset = cursor;
+            broker_drain_mail(f->broker);
+            broker_serve(f->broker, request);
+            assert_int_equal(request->result, BROKER_OK);
+            cursor = request->position.offset;
+            char *json = calloc(1, request->json_bytes + 1);
+            if (request->json_bytes > 0)
+                memcpy(json, request->json, request->json_bytes);
+            for (const char *at = json; (at = strstr(at, "\":{\"num_clients\":7}")); at++)
+                found++;
+            free(json);
+            broker_request_destroy(request);
+            slices++;
+        } while (cursor != 0);
+        assert_int_equal(found, rows[i].expected);
+        assert_true(slices > 1);
+    }
+}
+
 int main(void)
 {
     if (!topic_hash_setup())
@@ -288,6 +332,7 @@ int main(void)
         TEST(mail_that_nobody_drained_is_freed_with_the_broker),
         TEST(reactor_threads_get_every_message_in_order),
         TEST(visiting_shows_each_topic_once),
+        TEST(channels_come_in_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

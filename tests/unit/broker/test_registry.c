@@ -64,6 +64,74 @@ static void random_updates_agree_with_a_table_of_counts(void **state)
     registry_fini(&registry);
 }
 
+static void mark_visited(void *context, const struct registry_entry *entry)
+{
+    char name[32];
+    memcpy(name, entry->topic, entry->topic_bytes);
+    name[entry->topic_bytes] = '\0';
+    ((unsigned *)context)[strtoul(name + strlen("topic-"), NULL, 10)]++;
+}
+
+/* What one change does to a table of topics that are there (1) or not (0). */
+static void flip(struct registry *registry, bool *there, unsigned topic)
+{
+    char name[32];
+    size_t len = name_of(topic, name);
+    there[topic] = !there[topic];
+    assert_true(registry_update(registry, poor_hash(topic), name, len,
+                                (struct registry_interest){there[topic], 0, 1}));
+}
+
+static void a_walk_in_slices_misses_no_topic_however_the_table_changes(void **state)
+{
+    (void)state;
+    enum { MANY = 3000, WALKS = 200 };
+    static bool there[MANY];
+    struct registry registry;
+    assert_true(registry_init(&registry));
+    srand(12);
+    size_t repeated = 0;
+    bool grew = false, shrank = false;
+    for (unsigned walk = 0; walk < WALKS; walk++) {
+        static unsigned visits[MANY];
+        static bool always[MANY];
+        memset(visits, 0, sizeof visits);
+        memcpy(always, there, sizeof always);
+        uint32_t cursor = 0, mask = registry.mask;
+        bool may_repeat = false;
+        unsigned slices = 0;
+        do {
+            cursor = registry_scan(&registry, cursor, 1 + (uint32_t)rand() % 64, mark_visited, visits);
+            /* Walks that fill the table and walks that empty it take turns; some change nothing. */
+            for (unsigned i = 0; i < 40 && walk % 5 != 0; i++) {
+                unsigned topic = (unsigned)rand() % MANY;
+                if (there[topic] == (walk / 10 % 2 == 1)) {
+                    flip(&registry, there, topic);
+                    always[topic] = false;
+                }
+            }
+            may_repeat |= registry.mask < mask;
+            shrank |= registry.mask < mask;
+            grew |= registry.mask > mask;
+            mask = registry.mask;
+            assert_true(++slices < 100000);
+        } while (cursor != 0);
+        for (unsigned t = 0; t < MANY; t++) {
+            assert_true(!always[t] || visits[t] >= 1);
+            assert_true(visits[t] <= 1 || may_repeat);
+            repeated += visits[t] > 1;
+            if (walk % 5 == 0)
+                assert_int_equal(visits[t], there[t]);
+        }
+    }
+    assert_true(grew && shrank);
+    for (unsigned t = 0; t < MANY; t++)
+        if (there[t])
+            flip(&registry, there, t);
+    registry_fini(&registry);
+    print_message("topics visited again after the table had shrunk: %zu\n", repeated);
+}
+
 static void a_topic_costs_at_most_100_bytes_and_its_name(void **state)
 {
     (void)state;
@@ -99,6 +167,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_updates_agree_with_a_table_of_counts),
+        cmocka_unit_test(a_walk_in_slices_misses_no_topic_however_the_table_changes),
         cmocka_unit_test(a_topic_costs_at_most_100_bytes_and_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -201,6 +201,7 @@ static const struct {
     {400, "GET / HTTP/1.1\r\nHost: a\r\n" UPGRADE "sec-websocket-version: 13\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\nHost: a\r\nOrigin: https://a\r\nOrigin: https://b\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\nHost: a\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n"},
+    {400, "GET / HTTP/1.1\r\nHost: a\r\nX-API-Key: a\r\nx-api-key: a\r\n\r\n"},
     {400, "GET / HTTP/1.1\r\nHost: a\r\nCookie: a\r\nCookie: b\r\n\r\n"},
     {400, "POST / HTTP/1.1\r\nHost: a\r\nContent-Type: a\r\nContent-Type: b\r\n\r\n"},
     /* body */

@@ -258,6 +258,28 @@ static void what_is_no_object_has_no_members(void **state)
     assert_slice(json_text_member((struct json_slice){0}, "a"), NULL);
 }
 
+static void elements_come_raw_and_in_order(void **state)
+{
+    (void)state;
+    struct json_slice array = slice(" [ \"a,]\" ,1e999,\n[ [] ,{}] , {\"]\":[1,2]},null ] ");
+    const char *const expected[] = {"\"a,]\"", "1e999", "[ [] ,{}]", "{\"]\":[1,2]}", "null"};
+    struct json_slice value;
+    size_t cursor = 0, i = 0;
+    for (; json_text_element(array, &cursor, &value); i++) {
+        assert_true(i < 5);
+        assert_slice(value, expected[i]);
+    }
+    assert_int_equal(i, 5);
+    assert_false(json_text_element(array, &cursor, &value));
+    const char *const none[] = {"[]", "[ ]", "{}", "{\"a\":[1]}", "\"[1]\"", "1", ""};
+    for (i = 0; i < sizeof none / sizeof none[0]; i++) {
+        cursor = 0;
+        assert_false(json_text_element(slice(none[i]), &cursor, &value));
+    }
+    cursor = 0;
+    assert_false(json_text_element((struct json_slice){0}, &cursor, &value));
+}
+
 static void members_are_found_however_their_name_is_written(void **state)
 {
     (void)state;
@@ -340,6 +362,7 @@ int main(void)
         cmocka_unit_test(jansson_agrees_on_every_mutation),
         cmocka_unit_test(a_walk_sees_every_member_raw_and_in_order),
         cmocka_unit_test(what_is_no_object_has_no_members),
+        cmocka_unit_test(elements_come_raw_and_in_order),
         cmocka_unit_test(members_are_found_however_their_name_is_written),
         cmocka_unit_test(of_members_with_one_name_the_last_counts),
         cmocka_unit_test(strings_mean_what_jansson_says),
