@@ -272,7 +272,22 @@ static void write_wakes(const struct admin_config *config, struct threads publis
         labelled(out, "pushgate_wakes_total", "thread", "proxy", counter_read(&config->proxy->wakes));
 }
 
-void admin_metrics_write(const struct admin_config *config, uint64_t started_ms, FILE *out)
+/* Only what has happened: a sample for each method and outcome would be a hundred. */
+static void write_api(const struct admin_api_stats *api, FILE *out)
+{
+    family(out, "pushgate_api_calls_total", "counter", "Calls of the server API, each of a batch by itself.");
+    for (unsigned m = 0; m < API_METHOD_COUNT; m++)
+        for (unsigned o = 0; o < API_OUTCOME_COUNT; o++)
+            if (o == 0 || api->calls[m][o] > 0)
+                fprintf(out, "pushgate_api_calls_total{method=\"%s\",outcome=\"%s\"} %" PRIu64 "\n",
+                        api_method_name((enum api_method)m), api_outcome_label(o), api->calls[m][o]);
+    family(out, "pushgate_api_refused_total", "counter", "Requests to the server API that held no calls.");
+    labelled(out, "pushgate_api_refused_total", "reason", "unauthorized", api->unauthorized);
+    labelled(out, "pushgate_api_refused_total", "reason", "malformed", api->malformed);
+}
+
+void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
+                         const struct admin_api_stats *api, FILE *out)
 {
     const void *const publisher_stats[] = {config->publisher};
     struct threads publisher = {publisher_stats, config->publisher ? 1 : 0};
@@ -286,4 +301,5 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
     if (config->proxy)
         write_proxy((struct threads){proxy_stats, 1}, out);
     write_wakes(config, publisher, out);
+    write_api(api, out);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "gateway/admin.h"
+#include "gateway/admin_api.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -12,4 +13,5 @@
 #define ADMIN_METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
 /* `started_ms`: when the process started, milliseconds since 1970. */
-void admin_metrics_write(const struct admin_config *config, uint64_t started_ms, FILE *out);
+void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
+                         const struct admin_api_stats *api, FILE *out);

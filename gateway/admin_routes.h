@@ -6,10 +6,14 @@
 #pragma once
 
 #include "gateway/admin.h"
+#include "gateway/admin_api.h"
 #include "proto/http_request.h"
 
 struct admin_response {
-    int status; /* 0: publish the request's body to the topic first, then call admin_route_published() */
+    int status; /* 0: the broker must be asked first */
+    bool api;   /* with status 0: begin a job with api_method, then call admin_route_answered(); else publish
+                   the body to `topic`, then call admin_route_published() */
+    struct http_slice api_method;
     const char *content_type;
     const char *headers; /* NULL or whole lines ending in CRLF */
     char *body;          /* malloc'ed; NULL: empty */
@@ -18,9 +22,13 @@ struct admin_response {
     char topic[TOPIC_BYTES_MAX];
 };
 
-void admin_route(const struct admin_config *config, uint64_t started_ms, const struct http_request *request,
-                 struct admin_response *out);
-/* The answer to a publication; `queued` as in struct broker_request. */
-void admin_route_published(int64_t queued, struct admin_response *out);
+/* The server API is served: there is a key, or it was said that none is wanted. */
+bool admin_route_api_on(const struct settings *settings);
+void admin_route(const struct admin_config *config, uint64_t started_ms, struct admin_api_stats *api_stats,
+                 const struct http_request *request, struct admin_response *out);
+/* The answer of a job of the server API; takes the text. NULL: memory ran out. */
+void admin_route_answered(char *json, size_t bytes, struct admin_response *out);
+/* The answer to a publication. */
+void admin_route_published(const struct broker_request *answer, struct admin_response *out);
 /* A sentence as text. */
 void admin_route_error(int status, const char *sentence, struct admin_response *out);

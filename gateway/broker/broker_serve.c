@@ -402,7 +402,7 @@ static bool is_too_much(const struct broker *broker, const struct broker_request
 {
     switch ((enum broker_op)request->op) {
     case BROKER_PUBLISH:
-        return broker_congested(broker);
+        return !request->patient && broker_congested(broker);
     case BROKER_SUBSCRIBE: /* one message to every subscriber, and another one when it leaves */
         return request->flags & SUBSCRIPTION_ANNOUNCED && broker_congested(broker);
     case BROKER_PRESENCE:

@@ -44,7 +44,7 @@ const struct config_key settings_keys[] = {
      .type = CONFIG_STRING,
      .offset = AT(listen.admin),
      .default_value = "",
-     .help = "Address of /metrics, /healthz, /readyz and POST /publish over HTTP."},
+     .help = "Address of /metrics, /healthz, /readyz, POST /publish and the server API over HTTP."},
     {.name = "listen.origins",
      .type = CONFIG_STRING,
      .offset = AT(listen.origins),
@@ -243,6 +243,42 @@ const struct config_key settings_keys[] = {
      .help = "What publishers must give: AUTH on listen.publish, Authorization: Bearer for POST /publish. "
              "Set it in the "
              "file; arguments show in process lists."},
+
+    {.name = "api.key",
+     .type = CONFIG_SECRET,
+     .offset = AT(api.key),
+     .default_value = "",
+     .help =
+         "Turns the server API on listen.admin on (POST /api/publish and others): what backends must send "
+         "as X-API-Key, or as Authorization: apikey. Set it in the file; arguments show in process lists."},
+    {.name = "api.insecure",
+     .type = CONFIG_BOOL,
+     .offset = AT(api.insecure),
+     .default_value = "off",
+     .help =
+         "Serves the server API without a key to everybody who reaches listen.admin, which must then be a "
+         "loopback address or a unix socket."},
+    {.name = "api.body_bytes",
+     .type = CONFIG_SIZE,
+     .offset = AT(api.body_bytes),
+     .default_value = "1MiB",
+     .min = KIB,
+     .max = GIB,
+     .help = "Largest request of the server API."},
+    {.name = "api.response_bytes",
+     .type = CONFIG_SIZE,
+     .offset = AT(api.response_bytes),
+     .default_value = "16MiB",
+     .min = KIB,
+     .max = GIB,
+     .help = "Largest response of the server API; what would be longer is an error, limit exceeded."},
+    {.name = "api.commands",
+     .type = CONFIG_UINT,
+     .offset = AT(api.commands),
+     .default_value = "10000",
+     .min = 1,
+     .max = 1000000,
+     .help = "Most commands in one batch, and topics in one broadcast."},
 
     {.name = "auth.anonymous",
      .type = CONFIG_BOOL,
@@ -605,9 +641,27 @@ static bool check_auth(const struct settings *settings, char *error, size_t erro
     return false;
 }
 
+static bool check_api(const struct settings *settings, char *error, size_t error_size)
+{
+    struct net_address address;
+    char why[256];
+    if (!settings->api.insecure || !*settings->listen.admin)
+        return true;
+    if (*settings->api.key)
+        snprintf(error, error_size, "api.key and api.insecure contradict each other: set one of them");
+    else if (net_parse(settings->listen.admin, &address, why, sizeof why) && reachable_from_outside(&address))
+        snprintf(error, error_size,
+                 "listen.admin: %s can be reached from other machines, and api.insecure lets everybody there "
+                 "use the server API; set api.key instead",
+                 settings->listen.admin);
+    else
+        return true;
+    return false;
+}
+
 bool settings_check(const struct settings *settings, char *error, size_t error_size)
 {
-    if (!check_listeners(settings, error, error_size))
+    if (!check_listeners(settings, error, error_size) || !check_api(settings, error, error_size))
         return false;
     if (*settings->listen.wss && (!*settings->tls.certificate || !*settings->tls.private_key)) {
         snprintf(error, error_size,

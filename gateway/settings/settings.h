@@ -53,6 +53,13 @@ struct settings {
         char *password; /* "" none */
     } publish;
     struct {
+        char *key;               /* "": no API, unless insecure */
+        bool insecure;           /* serves it without a key */
+        uint64_t body_bytes;     /* of one request */
+        uint64_t response_bytes; /* of one response */
+        uint64_t commands;       /* in one batch; also topics of one broadcast */
+    } api;
+    struct {
         bool anonymous;
         /* As in struct auth_config. */
         char *hmac_secret, *public_keys, *jwks_file, *algorithms, *audience, *issuer;

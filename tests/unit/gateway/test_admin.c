@@ -55,9 +55,11 @@ static void stub_take(struct stub_broker *broker, struct mailbox_node *node)
     request->queued = (int64_t)payload.bytes;
     if (payload.bytes == 6 && memcmp(payload.data, "refuse", 6) == 0)
         request->queued = -1;
+    if (payload.bytes == 4 && memcmp(payload.data, "busy", 4) == 0)
+        request->result = BROKER_BUSY;
     atomic_fetch_add(&broker->taken, 1);
     if (atomic_load(&broker->silent))
-        free(request);
+        broker_request_destroy(request);
     else
         mailbox_push(request->reply_to, node);
 }
@@ -78,13 +80,23 @@ static void *stub_run(void *context)
     return NULL;
 }
 
-static int set_up_with(void **state, uint64_t request_ms)
+static void read_setting(struct fixture *f, const char *argument)
+{
+    char error[256];
+    if (!config_read_argument(f->config, argument, error, sizeof error))
+        fail_msg("%s", error);
+}
+
+/* `setting` is read before the listener opens; NULL: none. */
+static int set_up_with(void **state, uint64_t request_ms, const char *setting)
 {
     struct fixture *f = calloc(1, sizeof *f);
     char error[256];
     *state = f;
     f->config = settings_config(&f->settings);
     assert_non_null(f->config);
+    if (setting)
+        read_setting(f, setting);
     for (size_t i = 0; i < ACCEPTORS; i++)
         f->acceptors[i] = &f->acceptor_stats[i];
     for (size_t i = 0; i < REACTORS; i++)
@@ -117,12 +129,22 @@ static int set_up_with(void **state, uint64_t request_ms)
 
 static int set_up(void **state)
 {
-    return set_up_with(state, 0);
+    return set_up_with(state, 0, NULL);
 }
 
 static int set_up_hasty(void **state)
 {
-    return set_up_with(state, 100);
+    return set_up_with(state, 100, NULL);
+}
+
+static int set_up_api(void **state)
+{
+    return set_up_with(state, 0, "--api.key=secret");
+}
+
+static int set_up_hasty_api(void **state)
+{
+    return set_up_with(state, 100, "--api.key=secret");
 }
 
 static int tear_down(void **state)
@@ -328,6 +350,9 @@ static void publish_reaches_the_broker_and_says_how_many(void **state)
     assert_string_equal(body_of(f), "{\"queued\":0}\n");
     assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nrefuse"),
                      503);
+    assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbusy"),
+                     503);
+    assert_non_null(strstr(body_of(f), "limits.inflight_bytes"));
 }
 
 static void publish_without_a_good_topic_is_refused(void **state)
@@ -426,6 +451,204 @@ static void a_publish_password_is_asked_for(void **state)
         assert_int_equal(ask(f, request), rows[i].status);
     }
     assert_int_equal(ask(f, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+}
+
+/* The server API
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* POST of a body to a path, with `headers` (whole lines). */
+static int post(struct fixture *f, const char *path, const char *headers, const char *body)
+{
+    static char request[4096];
+    snprintf(request, sizeof request, "POST %s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n%s", path,
+             headers, strlen(body), body);
+    return ask(f, request);
+}
+
+#define KEY "X-API-Key: secret\r\n"
+
+static void the_api_is_off_without_a_key(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(post(f, "/api/info", "", "{}"), 403);
+    assert_non_null(strstr(body_of(f), "api.key"));
+    assert_int_equal(post(f, "/api", "X-API-Key: \r\n", "{}"), 403);
+    read_setting(f, "--api.insecure=on");
+    assert_int_equal(post(f, "/api/info", "", "{}"), 200);
+    assert_int_equal(post(f, "/api/info", "Origin: http://evil.example\r\n", "{}"), 403);
+}
+
+static void the_api_asks_for_its_key(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *header;
+        int status;
+    } rows[] = {
+        {"", 401},
+        {"X-API-Key: \r\n", 401},
+        {"X-API-Key: secre\r\n", 401},
+        {"X-API-Key: secrets\r\n", 401},
+        {"X-API-Key: Secret\r\n", 401},
+        {"Authorization: Bearer secret\r\n", 401},
+        {"Authorization: secret\r\n", 401},
+        {"Authorization: apikey secreT\r\n", 401},
+        {"X-API-Key: secret\r\n", 200},
+        {"x-api-key: secret\r\n", 200},
+        {"Authorization: apikey secret\r\n", 200},
+        {"Authorization: ApiKey secret\r\n", 200},
+        {"X-API-Key: secret\r\nOrigin: http://evil.example\r\n", 403},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_int_equal(post(f, "/api/info", rows[i].header, "{}"), rows[i].status);
+    /* It is for nothing else, and nothing else is for it. */
+    read_setting(f, "--publish.password=sesame");
+    assert_int_equal(post(f, "/api/info", "Authorization: Bearer sesame\r\n", "{}"), 401);
+    assert_int_equal(post(f, "/publish?topic=t", KEY, "x"), 401);
+    assert_int_equal(ask(f, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_non_null(strstr(body_of(f), "\npushgate_api_refused_total{reason=\"unauthorized\"} 9\n"));
+    assert_non_null(strstr(body_of(f), "\npushgate_api_calls_total{method=\"info\",outcome=\"ok\"} 4\n"));
+}
+
+static void the_api_answers_json_and_its_paths_are_its_own(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(post(f, "/api/publish", KEY, "{\"channel\":\"c\",\"data\":{}}"), 200);
+    assert_string_equal(body_of(f), "{\"result\":{}}\n");
+    assert_string_equal(f->broker.last_topic, "c");
+    assert_non_null(strstr(f->answer, "Content-Type: application/json\r\n"));
+    assert_int_equal(post(f, "/api", KEY, "{\"method\":\"channels\"}"), 200);
+    assert_string_equal(body_of(f), "{\"result\":{\"channels\":{}}}");
+    assert_int_equal(post(f, "/api/", KEY, "{\"method\":\"channels\"}"), 200);
+    assert_int_equal(post(f, "/api/nope", KEY, "{}"), 404);
+    assert_int_equal(post(f, "/api/publish/", KEY, "{}"), 404);
+    assert_int_equal(post(f, "/apis", KEY, "{}"), 404);
+    assert_int_equal(post(f, "/api/publish", KEY, "{"), 400);
+    assert_int_equal(post(f, "/api/publish", KEY, "{}"), 200);
+    assert_int_equal(ask(f, "GET /api/info HTTP/1.1\r\nHost: x\r\n" KEY "\r\n"), 405);
+    assert_non_null(strstr(f->answer, "Allow: POST\r\n"));
+    assert_int_equal(post(f, "/api/publish?api_key=secret", "", "{}"), 401);
+}
+
+static void api_requests_may_be_pipelined(void **state)
+{
+    struct fixture *f = *state;
+    enum { ROUNDS = 40 };
+    static const char *const bodies[] = {
+        "{\"commands\":[{\"info\":{}},{\"publish\":{\"channel\":\"c\",\"data\":1}}]}",
+        "{\"commands\":[]}",
+        "{\"commands\":",
+    };
+    static const int statuses[] = {200, 200, 400};
+    static char all[ROUNDS * 700];
+    size_t len = 0;
+    for (int i = 0; i < ROUNDS * 3; i++) {
+        len += (size_t)sprintf(all + len,
+                               "POST /api/batch HTTP/1.1\r\nHost: x\r\n" KEY "Content-Length: %zu\r\n\r\n%s",
+                               strlen(bodies[i % 3]), bodies[i % 3]);
+        if (i % 3 == 2)
+            len += (size_t)sprintf(all + len, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    }
+    int fd = dial(f);
+    for (size_t at = 0, piece = 333; at < len; at += piece, piece = 97 + at % 211)
+        send_bytes(fd, all + at, piece < len - at ? piece : len - at);
+    for (int i = 0; i < ROUNDS * 3; i++) {
+        assert_int_equal(read_response(f, fd, false), statuses[i % 3]);
+        if (i % 3 == 0)
+            assert_non_null(strstr(body_of(f), ",{\"publish\":{}}]}"));
+        else if (i % 3 == 1)
+            assert_string_equal(body_of(f), "{\"replies\":[]}\n");
+        else
+            assert_int_equal(read_response(f, fd, false), 200);
+    }
+    close(fd);
+}
+
+/* A body of `bytes`, to the API or by POST /publish. */
+static int post_large(struct fixture *f, const char *path, size_t bytes)
+{
+    char head[256];
+    int fd = dial(f);
+    char *body = malloc(bytes + 1);
+    memset(body, ' ', bytes);
+    body[0] = '{';
+    body[1] = '}';
+    int len = sprintf(head, "POST %s HTTP/1.1\r\nHost: x\r\n" KEY "Content-Length: %zu\r\n\r\n", path, bytes);
+    send_bytes(fd, head, (size_t)len);
+    send_bytes(fd, body, bytes);
+    int status = read_response(f, fd, false);
+    free(body);
+    close(fd);
+    return status;
+}
+
+static void the_largest_body_of_the_api_passes_and_one_byte_more_does_not(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(post_large(f, "/api/info", 1 << 20), 200);
+    assert_int_equal(post_large(f, "/api/info", (1 << 20) + 1), 413);
+    assert_int_equal(post_large(f, "/publish?topic=t", 65536), 200);
+    assert_int_equal(post_large(f, "/publish?topic=t", 65537), 413);
+}
+
+static void many_clients_of_the_api_are_served_at_once(void **state)
+{
+    struct fixture *f = *state;
+    enum { CLIENTS = 100, COMMANDS = 300 };
+    static char body[COMMANDS * 64], request[sizeof body + 200];
+    int fds[CLIENTS];
+    size_t len = (size_t)sprintf(body, "{\"commands\":[");
+    for (int i = 0; i < COMMANDS; i++)
+        len +=
+            (size_t)sprintf(body + len, "%s{\"publish\":{\"channel\":\"c%d\",\"data\":1}}", i ? "," : "", i);
+    len += (size_t)sprintf(body + len, "]}");
+    sprintf(request, "POST /api/batch HTTP/1.1\r\nHost: x\r\n" KEY "Content-Length: %zu\r\n\r\n%s", len,
+            body);
+    for (int i = 0; i < CLIENTS; i++) {
+        fds[i] = dial(f);
+        send_text(fds[i], request);
+    }
+    for (int i = 0; i < CLIENTS; i++) {
+        assert_int_equal(read_response(f, fds[i], false), 200);
+        size_t count = 0;
+        for (const char *at = f->answer; (at = strstr(at, "{\"publish\":{}}")); at++)
+            count++;
+        assert_int_equal(count, COMMANDS);
+        close(fds[i]);
+    }
+    assert_int_equal(atomic_load(&f->broker.taken), CLIENTS * COMMANDS);
+}
+
+static void the_api_says_503_when_the_broker_is_silent(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->broker.silent, true);
+    uint64_t before = clock_monotonic_ms();
+    assert_int_equal(post(f, "/api/info", KEY, "{}"), 503);
+    assert_in_range(clock_monotonic_ms() - before, 90, 8000);
+    atomic_store(&f->broker.silent, false);
+    assert_int_equal(post(f, "/api/info", KEY, "{}"), 200);
+}
+
+/* Clients that leave in the middle of a batch: its answers reach nobody else. */
+static void answers_never_reach_a_later_client_of_the_api(void **state)
+{
+    struct fixture *f = *state;
+    static const char body[] = "{\"commands\":[{\"publish\":{\"channel\":\"c\",\"data\":1}},{\"info\":{}},{"
+                               "\"channels\":{}},{\"info\":{}}]}";
+    char request[512];
+    sprintf(request, "POST /api/batch HTTP/1.1\r\nHost: x\r\n" KEY "Content-Length: %zu\r\n\r\n%s",
+            sizeof body - 1, body);
+    for (int i = 0; i < 300; i++) {
+        int fd = dial(f);
+        send_text(fd, request);
+        struct linger reset = {.l_onoff = 1};
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset);
+        close(fd);
+        assert_int_equal(post(f, "/api/unsubscribe", KEY, "{\"channel\":\"c\",\"user\":\"u\"}"), 200);
+        assert_string_equal(body_of(f), "{\"result\":{}}\n");
+    }
 }
 
 static void malformed_requests_get_their_status_and_the_end(void **state)
@@ -650,6 +873,17 @@ int main(void)
         HASTY(a_response_that_is_not_taken_is_given_up_at_the_deadline),
         TEST(stop_does_not_wait_for_a_broker_that_is_silent),
         TEST(an_answer_never_reaches_a_later_connection),
+        cmocka_unit_test_setup_teardown(the_api_is_off_without_a_key, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_api_asks_for_its_key, set_up_api, tear_down),
+        cmocka_unit_test_setup_teardown(the_api_answers_json_and_its_paths_are_its_own, set_up_api,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(api_requests_may_be_pipelined, set_up_api, tear_down),
+        cmocka_unit_test_setup_teardown(the_largest_body_of_the_api_passes_and_one_byte_more_does_not,
+                                        set_up_api, tear_down),
+        cmocka_unit_test_setup_teardown(many_clients_of_the_api_are_served_at_once, set_up_api, tear_down),
+        cmocka_unit_test_setup_teardown(the_api_says_503_when_the_broker_is_silent, set_up_hasty_api,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(answers_never_reach_a_later_client_of_the_api, set_up_api, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

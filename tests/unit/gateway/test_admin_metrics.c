@@ -14,6 +14,7 @@ struct fixture {
     struct reactor_stats reactors[2];
     struct publisher_stats publisher;
     struct proxy_stats proxy;
+    struct admin_api_stats api;
     const struct acceptor_stats *acceptor_list[2];
     const struct reactor_stats *reactor_list[2];
     _Atomic bool ready, draining;
@@ -54,7 +55,7 @@ static void write_text(struct fixture *f)
     size_t len;
     free(f->text);
     FILE *out = open_memstream(&f->text, &len);
-    admin_metrics_write(&f->config, 1700000000123, out);
+    admin_metrics_write(&f->config, 1700000000123, &f->api, out);
     assert_int_equal(fclose(out), 0);
 }
 
@@ -160,6 +161,26 @@ static void promtool_accepts_every_name_type_and_help(void **state)
     assert_int_equal(WEXITSTATUS(status), 0);
 }
 
+static void calls_of_the_api_show_by_method_and_outcome(void **state)
+{
+    struct fixture *f = *state;
+    write_text(f);
+    has_line(f, "pushgate_api_calls_total{method=\"history_remove\",outcome=\"ok\"} 0");
+    assert_null(
+        strstr(f->text, "outcome=\"bad_request\"")); /* what has not happened does not fill the page */
+    f->api.calls[API_PUBLISH][0] = 5;
+    for (unsigned o = 0; o < API_OUTCOME_COUNT; o++)
+        if (strcmp(api_outcome_label(o), "bad_request") == 0)
+            f->api.calls[API_PUBLISH][o] = 6;
+    f->api.unauthorized = 7;
+    f->api.malformed = 8;
+    write_text(f);
+    has_line(f, "pushgate_api_calls_total{method=\"publish\",outcome=\"ok\"} 5");
+    has_line(f, "pushgate_api_calls_total{method=\"publish\",outcome=\"bad_request\"} 6");
+    has_line(f, "pushgate_api_refused_total{reason=\"unauthorized\"} 7");
+    has_line(f, "pushgate_api_refused_total{reason=\"malformed\"} 8");
+}
+
 static void without_a_proxy_it_has_no_metrics(void **state)
 {
     struct fixture *f = *state;
@@ -172,11 +193,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(values_are_summed_over_threads),
-        TEST(every_counter_shows),
-        TEST(histograms_are_cumulative_and_in_seconds),
-        TEST(without_a_proxy_it_has_no_metrics),
-        TEST(promtool_accepts_every_name_type_and_help),
+        TEST(values_are_summed_over_threads),           TEST(every_counter_shows),
+        TEST(histograms_are_cumulative_and_in_seconds), TEST(calls_of_the_api_show_by_method_and_outcome),
+        TEST(without_a_proxy_it_has_no_metrics),        TEST(promtool_accepts_every_name_type_and_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

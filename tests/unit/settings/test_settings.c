@@ -80,6 +80,11 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(s->idle.ping_interval, 25000);
     assert_int_equal(s->drain.timeout, 30000);
     assert_string_equal(s->publish.password, "");
+    assert_string_equal(s->api.key, "");
+    assert_false(s->api.insecure);
+    assert_int_equal(s->api.body_bytes, 1048576);
+    assert_int_equal(s->api.response_bytes, 16777216);
+    assert_int_equal(s->api.commands, 10000);
     assert_string_equal(s->proxy.connect, "");
     assert_string_equal(s->proxy.headers, "");
     assert_int_equal(s->proxy.timeout, 1000);
@@ -173,6 +178,28 @@ static void whoever_may_publish_must_be_near_or_know_the_password(void **state)
     set(f, "--publish.password=secret");
     passes(f);
     set(f, "--listen.publish=*:6390");
+    passes(f);
+}
+
+static void the_api_does_without_a_key_only_on_this_machine(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
+    set(f, "--listen.ws=127.0.0.1:8080");
+    set(f, "--publish.password=secret");
+    set(f, "--api.insecure=on");
+    passes(f); /* nobody can reach it */
+    set(f, "--listen.admin=127.0.0.1:9190");
+    passes(f);
+    set(f, "--listen.admin=unix:/run/admin.sock");
+    passes(f);
+    set(f, "--listen.admin=*:9190");
+    fails_with(f, "api.insecure lets everybody there");
+    set(f, "--listen.admin=[::1]:9190");
+    set(f, "--api.key=secret");
+    fails_with(f, "contradict");
+    set(f, "--api.insecure=off");
+    set(f, "--listen.admin=*:9190");
     passes(f);
 }
 
@@ -279,6 +306,7 @@ int main(void)
         TEST(wss_needs_certificate_and_key),
         TEST(every_address_must_parse),
         TEST(whoever_may_publish_must_be_near_or_know_the_password),
+        TEST(the_api_does_without_a_key_only_on_this_machine),
         TEST(pings_must_come_before_the_idle_timeout),
         TEST(a_proxy_needs_urls_and_headers_that_can_be_sent),
         TEST(somebody_must_be_able_to_connect),

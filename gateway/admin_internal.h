@@ -1,0 +1,90 @@
+/* Inside of the admin listener: its struct and its connections, shared by admin.c (the thread, accepting) and
+ * admin_connection.c (requests and responses). Not for others.
+ *
+ * Thread: the admin's. Owner: the admin owns its connections, each its buffers and its job.
+ */
+#pragma once
+
+#include "gateway/admin.h"
+#include "gateway/admin_api.h"
+#include "gateway/base/log.h"
+
+#include <pthread.h>
+
+enum {
+    CONNECTIONS_MAX = 256, /* an index fits in a token's low byte */
+    IN_BYTES_FIRST = 16384,
+    REQUEST_MS = 10000,
+    IDLE_MS = 30000,                /* between requests */
+    LINGER_MS = 2000,               /* for a peer that still sends to read why it was refused */
+    TOKEN_JOB = CONNECTIONS_MAX,    /* bit of a token beside the index: what it names is a job's */
+    TAG_LISTENER = CONNECTIONS_MAX, /* in place of an index */
+    TAG_MAILBOX,
+};
+
+/* READING → (WAITING →) WRITING → READING, or → LINGERING → closed. Any state may close. */
+enum connection_state {
+    CONNECTION_FREE,
+    CONNECTION_READING,
+    CONNECTION_WAITING, /* for the broker's answer */
+    CONNECTION_WRITING,
+    CONNECTION_LINGERING, /* all is said; reads and forgets */
+};
+
+struct connection {
+    enum connection_state state;
+    int fd;
+    uint32_t generation; /* epoll events carry it: one for an earlier connection in this place is ignored */
+    uint32_t events;     /* armed in epoll */
+    uint64_t deadline_ms;
+    uint64_t token;            /* of the broker requests that it waits for */
+    struct admin_api_job *job; /* of the server API; NULL: none */
+    size_t job_bytes;          /* of the request that it reads, at the beginning of `in` */
+    bool go_on;                /* the job has an answer, or was told to come back */
+    char *in;                  /* NULL while nothing was read */
+    size_t in_bytes, in_room;
+    char *out; /* one response */
+    size_t out_bytes, out_sent;
+    bool keep_alive, head_only;
+    bool linger; /* the peer may still be sending what nobody will read */
+};
+
+struct admin {
+    struct admin_config config;
+    uint64_t started_ms;
+    struct mailbox mailbox; /* answers from the broker */
+    int epoll_fd;
+    pthread_t thread;
+    _Atomic bool running, stopping;
+    /* The rest is the thread's. */
+    bool accepting;           /* the listener is in the epoll set */
+    uint64_t accept_again_ms; /* 0: when a place is free */
+    struct log_limit accept_log;
+    uint64_t last_token;
+    size_t held_bytes, held_bytes_max; /* buffers beyond the first and payloads that the broker has */
+    size_t request_bytes_max, body_bytes_max;
+    struct admin_api *api;
+    bool jobs_go_on; /* some connection's go_on is true */
+    bool stalled;    /* and it is a job that was told to come back */
+    struct connection connections[CONNECTIONS_MAX];
+};
+
+static inline uint64_t admin_event_tag(uint32_t generation, uint32_t index)
+{
+    return (uint64_t)generation << 32 | index;
+}
+
+/* In or out of the epoll set. */
+void admin_set_accepting(struct admin *admin, bool accepting);
+
+/* A place that is free; takes the descriptor. */
+void admin_connection_open(struct admin *admin, struct connection *connection, int fd);
+void admin_connection_close(struct admin *admin, struct connection *connection);
+/* Something has happened to its descriptor. */
+void admin_connection_serve(struct admin *admin, struct connection *connection, uint32_t events);
+/* Its deadline has passed. */
+void admin_connection_expire(struct admin *admin, struct connection *connection);
+/* What the broker has answered to any of them. */
+void admin_take_answers(struct admin *admin);
+/* Jobs of the server API that may go on. */
+void admin_jobs_go_on(struct admin *admin);
