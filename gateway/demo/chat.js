@@ -111,14 +111,11 @@ async function lookAround(room) {
 
 /* What is said */
 
-let epoch = "", shown = 0; // where in the room's stream the page has got to
+let epoch = "", shown = 0; // where in the room's stream the page has got to: what history need not bring again
 let loaded = false, held = null; // publications that wait for the history before them
 
 function take({ data, offset, info }) {
-  if (offset) {
-    if (offset <= shown) return;
-    shown = offset;
-  }
+  shown = offset ?? shown;
   const known = data !== null && typeof data === "object";
   const text = known && typeof data.text === "string" ? data.text : typeof data === "string" ? data : JSON.stringify(data);
   const name = info ? (known && typeof data.name === "string" && data.name.trim()) || "someone" : "backend";
@@ -144,7 +141,8 @@ async function catchUp(room, position) {
   }
   if (held !== queue) return; // asked again meanwhile, or left
   held = null;
-  for (const publication of [...before, ...queue]) take(publication);
+  for (const publication of [...before, ...queue])
+    if (!publication.offset || publication.offset > shown) take(publication);
 }
 
 function enterRoom() {
