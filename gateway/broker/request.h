@@ -101,6 +101,8 @@ enum subscription_flags {
     SUBSCRIPTION_JOINING = 16,   /* reactor only: the broker's answer is on its way */
     SUBSCRIPTION_SERVER = 32,    /* the server subscribed it */
     SUBSCRIPTION_OWN = 64,       /* the adapter's own, for what it likes */
+    SUBSCRIPTION_AGAIN =
+        128, /* reactor only: joining, and counted in since an earlier time that it has left */
 };
 
 /* What a request is made of; texts are copied. */

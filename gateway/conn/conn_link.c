@@ -286,36 +286,58 @@ void conn_opened(struct pool *pool, struct conn *conn, const struct transfer_ite
         join_by_answer(&link, item);
 }
 
+/* The subscription that waits for this answer, or NULL. */
+static struct subscription *joining(struct conn *conn, uint32_t topic, const struct broker_request *answer)
+{
+    struct subscription *own = conn && conn->state == CONN_OPEN ? conn_subscription(conn, topic) : NULL;
+    return own && own->flags & SUBSCRIPTION_JOINING && own->position == answer->join ? own : NULL;
+}
+
+/* The broker has counted somebody in who has left before knowing: it is told now, unless the connection is
+ * coming again meanwhile. Takes the answer. */
+static void joined_late(struct pool *pool, struct conn *conn, uint32_t topic, struct broker_request *answer)
+{
+    struct subscription *own = conn && conn->state == CONN_OPEN ? conn_subscription(conn, topic) : NULL;
+    if (own && own->flags & SUBSCRIPTION_JOINING)
+        own->flags |= SUBSCRIPTION_AGAIN;
+    if (own || !(answer->flags & (SUBSCRIPTION_PRESENT | SUBSCRIPTION_ANNOUNCED))) {
+        broker_request_destroy(answer);
+        return;
+    }
+    answer->op = BROKER_LEAVE;
+    mailbox_push(pool->broker_mail, &answer->mail.node);
+}
+
 void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answer)
 {
     topics_expected(&pool->topics, topic);
     struct conn *conn = pool_event_conn(pool, answer->token);
     if (conn)
         conn->joins--;
-    struct subscription *own = conn && conn->state == CONN_OPEN ? conn_subscription(conn, topic) : NULL;
-    if (!own || !(own->flags & SUBSCRIPTION_JOINING) || own->position != answer->join) {
-        broker_request_destroy(answer); /* it has left since */
-        return;
-    }
-    if (answer->result != BROKER_OK) {
-        own->flags &= (uint8_t) ~(SUBSCRIPTION_PRESENT | SUBSCRIPTION_ANNOUNCED); /* it never was */
+    struct subscription *own = joining(conn, topic, answer);
+    bool counted = answer->result == BROKER_OK, stands = false;
+    if (!own)
+        goto out;
+    counted = counted || own->flags & SUBSCRIPTION_AGAIN;
+    own->flags &= (uint8_t)~SUBSCRIPTION_AGAIN;
+    if (answer->result != BROKER_OK)
         pool_leave_topic(pool, conn, topic);
-    }
     struct link link = link_to(pool, conn);
     adapter_of(conn)->answer(&link.base, answer);
-    own = conn->state == CONN_OPEN ? conn_subscription(conn, topic) : NULL;
-    if (own && own->flags & SUBSCRIPTION_JOINING && own->position == answer->join) {
+    own = joining(conn, topic, answer);
+    uint32_t position;
+    if (own && topics_subscribe(&pool->topics, topic, pool_index(pool, conn), (enum adapter_id)conn->adapter,
+                                &position)) {
         own->flags &= (uint8_t)~SUBSCRIPTION_JOINING;
-        uint32_t position;
-        if (topics_subscribe(&pool->topics, topic, pool_index(pool, conn), (enum adapter_id)conn->adapter,
-                             &position))
-            own->position = position;
-        else {
-            own->flags |= SUBSCRIPTION_JOINING; /* it stands nowhere */
-            pool_destroy(pool, conn, CLOSE_INTERNAL);
-        }
-    }
-    broker_request_destroy(answer);
+        own->position = position;
+        stands = true;
+    } else if (own)
+        pool_destroy(pool, conn, CLOSE_INTERNAL); /* without memory */
+out:
+    if (counted && !stands)
+        joined_late(pool, conn, topic, answer);
+    else
+        broker_request_destroy(answer);
 }
 
 void conn_answered(struct pool *pool, struct broker_request *answer)

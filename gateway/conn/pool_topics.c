@@ -85,8 +85,10 @@ static void tell_leave(struct pool *pool, struct conn *conn, const struct subscr
 /* What the topic and the broker must know; the connection's own entry stays. */
 static void leave(struct pool *pool, struct conn *conn, const struct subscription *own)
 {
-    tell_leave(pool, conn, own);
-    if (!(own->flags & SUBSCRIPTION_JOINING)) /* else the answer finds nobody */
+    bool joining = own->flags & SUBSCRIPTION_JOINING; /* the answer will find nobody, and tell */
+    if (!joining || own->flags & SUBSCRIPTION_AGAIN)
+        tell_leave(pool, conn, own);
+    if (!joining)
         topics_unsubscribe(&pool->topics, own->topic, own->position, subscription_moved, pool);
 }
 

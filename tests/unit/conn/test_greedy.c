@@ -4,7 +4,7 @@
 
 #include "gateway/broker/engine_memory.h"
 
-enum { RULES = 3, INFLIGHT = 64 * 1024 };
+enum { RULES = 4, INFLIGHT = 64 * 1024 };
 
 struct stage {
     struct bench *bench;
@@ -28,6 +28,11 @@ static struct stage *stage_new(void)
     stage->rules[0] = (struct topic_rule){.name = pattern("talk:*"), .publish = PUBLISH_SUBSCRIBERS};
     stage->rules[1] = (struct topic_rule){.name = pattern("here:*"), .presence = true, .join_leave = true};
     stage->rules[2] = (struct topic_rule){.name = pattern("past:*"), .history_size = 10, .recover = true};
+    stage->rules[3] = (struct topic_rule){.name = pattern("few:*"),
+                                          .presence = true,
+                                          .join_leave = true,
+                                          .publish = PUBLISH_SUBSCRIBERS,
+                                          .max_subscribers = 1};
     struct settings settings = bench_settings();
     settings.auth.anonymous = true;
     settings.topics.rules = stage->rules;
@@ -157,6 +162,56 @@ static void who_comes_and_goes_without_waiting_has_few_joins_under_way(void **st
     stage_free(stage);
 }
 
+static void who_was_never_let_in_does_not_leave(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct peer inside = connected(stage, 0), outside = connected(stage, 0);
+    say(stage, &inside, "\"subscribe\":{\"channel\":\"few:a\",\"join_leave\":true}");
+    settle(stage);
+    for (int i = 0; i < 3; i++) {
+        say(stage, &outside, "\"subscribe\":{\"channel\":\"few:a\"}");
+        say(stage, &outside, "\"unsubscribe\":{\"channel\":\"few:a\"}");
+    }
+    settle(stage);
+    assert_int_equal(count_heard(stage, &inside, "\"leave\":{"), 0);
+    peer_fini(&inside);
+    peer_fini(&outside);
+    stage_free(stage);
+}
+
+static void who_was_let_in_and_did_not_wait_for_it_leaves(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct peer inside = connected(stage, 0), other = connected(stage, 0);
+    say(stage, &inside, "\"subscribe\":{\"channel\":\"here:a\",\"join_leave\":true}");
+    settle(stage);
+    for (int i = 0; i < 3; i++) { /* the last time it stays */
+        say(stage, &other, "\"subscribe\":{\"channel\":\"here:a\"}");
+        if (i < 2)
+            say(stage, &other, "\"unsubscribe\":{\"channel\":\"here:a\"}");
+    }
+    say(stage, &other, "\"presence_stats\":{\"channel\":\"here:a\"}");
+    settle(stage);
+    assert_int_equal(count_heard(stage, &other, "\"num_clients\":2"), 1);
+    say(stage, &inside, "\"presence_stats\":{\"channel\":\"here:a\"}");
+    settle(stage);
+    assert_int_equal(count_heard(stage, &inside, "\"num_clients\":2"), 1);
+    say(stage, &other, "\"unsubscribe\":{\"channel\":\"here:a\"}");
+    say(stage, &other, "\"subscribe\":{\"channel\":\"here:a\"}");
+    say(stage, &other, "\"unsubscribe\":{\"channel\":\"here:a\"}");
+    say(stage, &inside, "\"presence_stats\":{\"channel\":\"here:a\"}");
+    bench_settle(stage->bench);
+    peer_fini(&other); /* gone before the answer */
+    settle(stage);
+    say(stage, &inside, "\"presence_stats\":{\"channel\":\"here:a\"}");
+    settle(stage);
+    assert_int_equal(count_heard(stage, &inside, "\"num_clients\":1"), 1);
+    peer_fini(&inside);
+    stage_free(stage);
+}
+
 /* Everybody has a turn, but fan-out has none: messages wait. */
 static void turn_without_fanout(struct stage *stage)
 {
@@ -278,6 +333,8 @@ static void answers_about_a_crowd_do_not_pile_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_was_never_let_in_does_not_leave),
+        cmocka_unit_test(who_was_let_in_and_did_not_wait_for_it_leaves),
         cmocka_unit_test(who_publishes_faster_than_is_delivered_is_refused),
         cmocka_unit_test(nobody_is_announced_while_too_much_waits),
         cmocka_unit_test(answers_about_a_crowd_do_not_pile_up),
