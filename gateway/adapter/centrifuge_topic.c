@@ -33,11 +33,14 @@ static void publish_now(struct talk *talk, uint32_t command, struct text topic, 
 static bool may_publish(const struct talk *talk, const struct topic_rule *rule, struct text topic)
 {
     struct adapter_link *link = talk->link;
+    int flags;
     switch ((enum publish_right)rule->publish) {
     case PUBLISH_NONE:
         return false;
-    case PUBLISH_SUBSCRIBERS: /* of whom those count, too, whose answer is still on its way */
-        return link->ops->subscribed(link, topic.data, topic.bytes) >= 0;
+    case PUBLISH_SUBSCRIBERS: /* of whom those count, too, whose answer is still on its way and cannot be no
+                               */
+        flags = link->ops->subscribed(link, topic.data, topic.bytes);
+        return flags >= 0 && !(flags & SUBSCRIPTION_JOINING && rule->max_subscribers > 0);
     case PUBLISH_AUTHENTICATED:
         return talk_session(talk)->authenticated;
     }

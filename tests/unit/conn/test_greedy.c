@@ -162,7 +162,7 @@ static void who_comes_and_goes_without_waiting_has_few_joins_under_way(void **st
     stage_free(stage);
 }
 
-static void who_was_never_let_in_does_not_leave(void **state)
+static void who_was_never_let_in_neither_publishes_nor_leaves(void **state)
 {
     (void)state;
     struct stage *stage = stage_new();
@@ -171,9 +171,11 @@ static void who_was_never_let_in_does_not_leave(void **state)
     settle(stage);
     for (int i = 0; i < 3; i++) {
         say(stage, &outside, "\"subscribe\":{\"channel\":\"few:a\"}");
+        say(stage, &outside, "\"publish\":{\"channel\":\"few:a\",\"data\":1}");
         say(stage, &outside, "\"unsubscribe\":{\"channel\":\"few:a\"}");
     }
     settle(stage);
+    assert_int_equal(count_heard(stage, &outside, "\"code\":103"), 3); /* nor does it publish */
     assert_int_equal(count_heard(stage, &inside, "\"leave\":{"), 0);
     peer_fini(&inside);
     peer_fini(&outside);
@@ -333,7 +335,7 @@ static void answers_about_a_crowd_do_not_pile_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(who_was_never_let_in_does_not_leave),
+        cmocka_unit_test(who_was_never_let_in_neither_publishes_nor_leaves),
         cmocka_unit_test(who_was_let_in_and_did_not_wait_for_it_leaves),
         cmocka_unit_test(who_publishes_faster_than_is_delivered_is_refused),
         cmocka_unit_test(nobody_is_announced_while_too_much_waits),
