@@ -1,6 +1,7 @@
 // The Centrifuge SDK's browser bundle in a page, over wss: what an application's own page does with it.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { now, secret, token } from '../integration/lib/centrifuge.mjs';
@@ -174,5 +175,23 @@ describe('the SDK in a browser', () => {
     await page.evaluate(() => sub.publish('after'));
     await page.evaluate(() => until(() => heard.at(-1).data === 'after'));
     assert.equal((await page.evaluate(() => states)).filter(([event]) => event === 'disconnected').length, 0);
+  });
+
+  test('the README\'s example does what it says, with the quickstart\'s topics', async t => {
+    const root = new URL('../../', import.meta.url);
+    const [, example] = /^## With an SDK$[^]*?```js\n([^]*?)```/m.exec(readFileSync(new URL('README.md', root), 'utf8'));
+    const [, rule] = /^\[topic chat:\*\]\n([^[]*)/m.exec(readFileSync(new URL('deploy/quickstart.conf', root), 'utf8'));
+    const quickstart = await own(t, {}, { topics: { 'chat:*': Object.fromEntries(rule.trim().split('\n').map(line => line.split(' = '))) } });
+    const { page, complaints } = await open(t, browser(), `https://127.0.0.1:${quickstart.wss}/`);
+    const said = [];
+    page.on('console', message => said.push(message.text()));
+    const code = example.replace(/^import .*$/m, '').replace('127.0.0.1:8443', `127.0.0.1:${quickstart.wss}`);
+    const { clients, publications } = await page.evaluate(`(async () => { ${code}; return { clients, publications }; })()`);
+    const [id] = Object.keys(clients);
+    assert.deepEqual(Object.keys(clients).length, 1);
+    assert.deepEqual(publications.map(({ data, info }) => [data, info.client]), [[{ text: 'hello' }, id]]);
+    await until('it has said what it heard', () => said.length >= 2);
+    assert.deepEqual(said.sort(), [`${id} came`, `${id} {text: hello}`]);
+    assert.deepEqual(complaints, []);
   });
 });
