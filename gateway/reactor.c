@@ -150,9 +150,7 @@ static void open_all(struct reactor *reactor)
         transfer_item_at(batch, i, &cursor, &item);
         if (!opened[i])
             continue;
-        conn_greet(pool, opened[i], &item.record);
-        if (opened[i]->state == CONN_OPEN)
-            conn_opened(pool, opened[i], &item);
+        conn_opened(pool, opened[i], &item);
         if (opened[i]->state != CONN_FREE && item.record.plain_bytes + item.record.raw_bytes > 0)
             conn_input_early(pool, opened[i], &item);
     }

@@ -276,14 +276,17 @@ static void join_by_answer(struct link *link, const struct transfer_item *item)
 
 void conn_opened(struct pool *pool, struct conn *conn, const struct transfer_item *item)
 {
-    const struct adapter *adapter = adapter_of(conn);
-    if (!adapter->opened && !item->record.ask_broker)
+    /* First the broker, then the client, as with topics that it need not be asked about. */
+    if (item->record.ask_broker) {
+        struct link link = link_to(pool, conn);
+        join_by_answer(&link, item);
+    }
+    if (conn->state == CONN_OPEN)
+        conn_greet(pool, conn, &item->record);
+    if (conn->state != CONN_OPEN || !adapter_of(conn)->opened)
         return;
     struct link link = link_to(pool, conn);
-    if (adapter->opened)
-        adapter->opened(&link.base, (const char *)item->identity, item->record.identity_bytes);
-    if (item->record.ask_broker)
-        join_by_answer(&link, item);
+    adapter_of(conn)->opened(&link.base, (const char *)item->identity, item->record.identity_bytes);
 }
 
 /* The subscription that waits for this answer, or NULL. */

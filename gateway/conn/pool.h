@@ -201,7 +201,8 @@ void conn_send_key_update(struct pool *pool, struct conn *conn);
 struct proxy_request;
 /* One whole message of the client's, for its adapter. */
 void conn_deliver(struct pool *pool, struct conn *conn, bool text, uint8_t *payload, size_t bytes);
-/* After conn_greet(): the adapter begins its conversation, and joins that need the broker's word begin. */
+/* After pool_tell_broker(): joins that need the broker's word begin, the upgrade is answered, the adapter
+ * begins its conversation. May destroy the connection. */
 void conn_opened(struct pool *pool, struct conn *conn, const struct transfer_item *item);
 /* The answer to BROKER_SUBSCRIBE has had its turn among the topic's messages. Frees it. */
 void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answer);

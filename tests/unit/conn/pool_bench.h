@@ -39,6 +39,7 @@ struct bench {
     uint32_t now;
     uint32_t slice;
     struct transfer_record like; /* ask_broker and since of the next peers */
+    bool vanished;               /* the next peers have gone before they are opened */
     int socket_type;             /* SOCK_SEQPACKET shows each system call as a packet */
 };
 
@@ -218,6 +219,8 @@ BENCH struct peer peer_open_with(struct bench *bench, enum adapter_id adapter, i
     int pair[2];
     assert_int_equal(socketpair(AF_UNIX, bench->socket_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
     peer.fd = pair[1];
+    if (bench->vanished)
+        assert_int_equal(shutdown(pair[0], SHUT_WR), 0);
     if (send_buffer)
         assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &send_buffer, sizeof send_buffer), 0);
     uint8_t packed[4096], secret[2][TLS_SECRET_BYTES];
@@ -245,9 +248,7 @@ BENCH struct peer peer_open_with(struct bench *bench, enum adapter_id adapter, i
     assert_non_null(conn);
     peer.event = conn_event_data(&bench->pool, conn);
     pool_tell_broker(&bench->pool);
-    conn_greet(&bench->pool, conn, &item.record);
-    if (conn->state == CONN_OPEN)
-        conn_opened(&bench->pool, conn, &item);
+    conn_opened(&bench->pool, conn, &item);
     if (early_bytes && conn->state != CONN_FREE)
         conn_input_early(&bench->pool, conn, &item);
     pool_flush_dirty(&bench->pool);

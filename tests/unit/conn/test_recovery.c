@@ -282,6 +282,32 @@ static void whoever_counts_from_a_position_is_closed_rather_than_left_without_a_
     stage_free(stage);
 }
 
+/* Whoever has seen the 101 is reached by what is published from then on: so the broker is asked before. */
+static void the_broker_is_asked_before_the_upgrade_is_answered(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new(1);
+    stage->bench->like = (struct transfer_record){.ask_broker = 1};
+    stage->bench->vanished = true; /* its 101 cannot be sent: with that it ends */
+    struct peer peer = peer_open(stage->bench, 0, "t", 0);
+    assert_null(peer_conn(stage->bench, &peer));
+    struct mailbox *mail = broker_mailbox(stage->broker);
+    uint32_t interest = 0, asked = 0;
+    for (struct mailbox_node *node = mailbox_detach(mail), *next; node; node = next) {
+        next = node->next;
+        interest += ((struct mail *)node)->kind == MAIL_INTEREST;
+        if (((struct mail *)node)->kind == MAIL_REQUEST) {
+            assert_int_equal(interest, 1); /* which comes first of all */
+            assert_int_equal(((struct broker_request *)node)->op, BROKER_SUBSCRIBE);
+            asked++;
+        }
+        mailbox_push(mail, node);
+    }
+    assert_int_equal(asked, 1);
+    peer_fini(&peer);
+    stage_free(stage);
+}
+
 static void who_leaves_before_the_answer_is_not_joined(void **state)
 {
     (void)state;
@@ -310,6 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whoever_comes_back_misses_nothing_and_sees_nothing_twice),
         cmocka_unit_test(a_topic_with_max_subscribers_refuses_one_more),
+        cmocka_unit_test(the_broker_is_asked_before_the_upgrade_is_answered),
         cmocka_unit_test(who_leaves_before_the_answer_is_not_joined),
         cmocka_unit_test(whoever_counts_from_a_position_is_closed_rather_than_left_without_a_message),
     };
