@@ -63,6 +63,22 @@ static const struct metric publisher_metrics[] = {
     {"pushgate_publish_reached_total", "counter", "Connections that those messages were queued to.",
      AT(publish_reached)},
     {"pushgate_topics", "gauge", "Topics with subscribers.", AT(topics)},
+    {"pushgate_listeners", "gauge", "Connections to the publish socket that have subscribed.", AT(listeners)},
+    {"pushgate_listener_channels", "gauge", "Channels that they listen to.", AT(listener_channels)},
+    {"pushgate_listener_patterns", "gauge", "Patterns that they listen to.", AT(listener_patterns)},
+    {"pushgate_listener_messages_total", "counter", "Messages and events handed to them.",
+     AT(listener_messages)},
+    {"pushgate_listeners_cut_total", "counter", "Those that were closed because they read too slowly.",
+     AT(listeners_cut)},
+    {"pushgate_history_streams", "gauge", "Topics with history, or with an offset that is remembered.",
+     AT(history_streams)},
+    {"pushgate_history_items", "gauge", "Publications kept in histories.", AT(history_items)},
+    {"pushgate_history_bytes", "gauge", "Memory of histories, held against history.memory.",
+     AT(history_bytes)},
+    {"pushgate_presence_topics", "gauge", "Topics on which somebody is present.", AT(presence_topics)},
+    {"pushgate_presence_clients", "gauge", "Clients present, counted once for each topic.",
+     AT(presence_clients)},
+    {"pushgate_presence_bytes", "gauge", "Memory of presence.", AT(presence_bytes)},
 };
 #undef AT
 
@@ -259,6 +275,18 @@ static void write_proxy(struct threads proxy, FILE *out)
                     "From a client's command to the backend's answer, of requests that were sent.", out);
 }
 
+static void write_evictions(struct threads publisher, FILE *out)
+{
+    static const char name[] = "pushgate_history_evicted_total";
+    family(out, name, "counter", "Publications that left a history.");
+    labelled(out, name, "reason", "size",
+             sum_at(publisher, offsetof(struct publisher_stats, history_evicted_size)));
+    labelled(out, name, "reason", "ttl",
+             sum_at(publisher, offsetof(struct publisher_stats, history_evicted_ttl)));
+    labelled(out, name, "reason", "memory",
+             sum_at(publisher, offsetof(struct publisher_stats, history_evicted_memory)));
+}
+
 static void write_wakes(const struct admin_config *config, struct threads publisher, FILE *out)
 {
     family(out, "pushgate_wakes_total", "counter", "Times that a kind of thread woke up to work.");
@@ -295,6 +323,7 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
     write_acceptors(config, out);
     write_reactors(config, out);
     write_metrics(publisher_metrics, sizeof publisher_metrics / sizeof *publisher_metrics, publisher, out);
+    write_evictions(publisher, out);
     single(out, "pushgate_inflight_bytes", "gauge", "Bytes published and not yet handed to the kernel.",
            config->broker ? broker_inflight_bytes(config->broker) : 0);
     const void *const proxy_stats[] = {config->proxy};

@@ -44,6 +44,7 @@ struct publisher *publisher_create(const struct publisher_config *config)
     list_init(&publisher->blocked);
     list_init(&publisher->lingering);
     list_init(&publisher->answering);
+    list_init(&publisher->pushed);
     uint64_t message_bytes = config->settings->limits.message_bytes;
     publisher->bulk_max =
         message_bytes == 0 || message_bytes > BULK_UNLIMITED ? BULK_UNLIMITED : message_bytes;
@@ -59,8 +60,8 @@ struct publisher *publisher_create(const struct publisher_config *config)
     publisher->receive = malloc(RECEIVE_BYTES);
     publisher->listeners = calloc(config->listen_count + 1, sizeof *publisher->listeners);
     publisher->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (!publisher->receive || !publisher->listeners || publisher->epoll_fd < 0 ||
-        !watch(publisher, &publisher->mailbox))
+    if (!channels_init(&publisher->channels) || !publisher->receive || !publisher->listeners ||
+        publisher->epoll_fd < 0 || !watch(publisher, &publisher->mailbox))
         goto out;
     for (size_t i = 0; i < config->listen_count; i++) {
         publisher->listeners[i] = (struct source){.kind = SOURCE_LISTENER, .fd = config->listen_fds[i]};
@@ -231,6 +232,22 @@ static void count_served(struct publisher *publisher)
     counter_add(&publisher->stats.publish_reached, served.reached);
 }
 
+/* What the engine keeps, for whoever reads the counters. */
+static void count_kept(struct publisher *publisher)
+{
+    const struct engine_stats kept = broker_engine_stats(publisher->broker);
+    struct publisher_stats *stats = &publisher->stats;
+    counter_set(&stats->history_streams, kept.streams);
+    counter_set(&stats->history_items, kept.items);
+    counter_set(&stats->history_bytes, kept.history_bytes);
+    counter_set(&stats->history_evicted_size, kept.evicted_size);
+    counter_set(&stats->history_evicted_ttl, kept.evicted_ttl);
+    counter_set(&stats->history_evicted_memory, kept.evicted_memory);
+    counter_set(&stats->presence_topics, kept.presence_topics);
+    counter_set(&stats->presence_clients, kept.presence_entries);
+    counter_set(&stats->presence_bytes, kept.presence_bytes);
+}
+
 static void *publisher_main(void *context)
 {
     struct publisher *publisher = context;
@@ -257,6 +274,7 @@ static void *publisher_main(void *context)
         counter_set(&publisher->stats.topics, broker_topic_count(publisher->broker));
         uint64_t wanted = broker_maintain(publisher->broker, publisher->now_ms);
         publisher->maintain_ms = wanted == UINT64_MAX ? UINT64_MAX : publisher->now_ms + wanted;
+        count_kept(publisher);
     }
     broker_drain_mail(publisher->broker);
     return NULL;
@@ -298,6 +316,7 @@ void publisher_destroy(struct publisher *publisher)
     while (!list_empty(&publisher->clients))
         client_close(publisher, LIST_ITEM(publisher->clients.next, struct publisher_client, link));
     free_dead(publisher);
+    channels_fini(&publisher->channels);
     resp_out_fini(&publisher->reply);
     if (publisher->epoll_fd >= 0)
         close(publisher->epoll_fd);

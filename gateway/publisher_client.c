@@ -13,18 +13,34 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LINGER_MS = 1000, REPLY_KEEP_BYTES = 256 * 1024 };
-
-static size_t replies_pending(const struct publisher_client *client)
-{
-    return client->out.len - client->out_sent;
-}
+enum { LINGER_MS = 1000 };
 
 static void forget_query(struct publisher_client *client)
 {
     free(client->query);
     client->query = NULL;
     client->query_len = client->query_cap = client->query_need = 0;
+}
+
+bool client_keep_query(struct publisher_client *client, const char *data, size_t len)
+{
+    if (len == 0) {
+        forget_query(client);
+        return true;
+    }
+    if (client->query_cap >= len) {
+        memmove(client->query, data, len);
+    } else {
+        char *query = malloc(len);
+        if (!query)
+            return false;
+        memcpy(query, data, len);
+        free(client->query);
+        client->query = query;
+        client->query_cap = len;
+    }
+    client->query_len = len;
+    return true;
 }
 
 static void forget_replies(struct publisher_client *client)
@@ -41,6 +57,7 @@ void client_close(struct publisher *publisher, struct publisher_client *client)
     if (client->armed)
         epoll_ctl(publisher->epoll_fd, EPOLL_CTL_DEL, client->source.fd, NULL);
     client->armed = 0;
+    listener_forget(publisher, client);
     close(client->source.fd);
     client->source.fd = -1;
     forget_query(client);
@@ -49,6 +66,7 @@ void client_close(struct publisher *publisher, struct publisher_client *client)
     client->name = NULL;
     list_remove(&client->timed);
     list_remove(&client->answering);
+    list_remove(&client->pushed);
     list_remove(&client->link);
     list_append(&publisher->dead, &client->link);
     publisher->client_count--;
@@ -86,18 +104,23 @@ static void linger(struct publisher *publisher, struct publisher_client *client)
     arm(publisher, client, EPOLLIN);
 }
 
-/* After every turn: what the connection waits for next. */
-static void settle(struct publisher *publisher, struct publisher_client *client)
+void client_begin_closing(struct publisher *publisher, struct publisher_client *client)
+{
+    client->closing = true;
+    listener_forget(publisher, client);
+}
+
+void client_settle(struct publisher *publisher, struct publisher_client *client)
 {
     if (client->source.fd < 0 || client->lingering)
         return;
-    size_t pending = replies_pending(client);
+    size_t pending = client_pending(client);
     if (client->closing && pending == 0) {
         linger(publisher, client);
         return;
     }
     uint32_t events = pending > 0 ? EPOLLOUT : 0;
-    if (!client->closing && !client->stalled && pending < REPLIES_MAX)
+    if (!client->closing && !client->stalled && pending < client_replies_max(client))
         events |= EPOLLIN;
     arm(publisher, client, events);
 }
@@ -118,27 +141,26 @@ static size_t send_some(struct publisher_client *client, const char *data, size_
     return len;
 }
 
-static void send_pending(struct publisher_client *client)
+void client_send_pending(struct publisher_client *client)
 {
-    client->out_sent += send_some(client, client->out.data + client->out_sent, replies_pending(client));
-    if (replies_pending(client) == 0) {
+    client->out_sent += send_some(client, client->out.data + client->out_sent, client_pending(client));
+    if (client_pending(client) == 0) {
         forget_replies(client);
     } else if (client->out_sent >=
                REPLIES_MAX / 4) { /* one that reads slowly but steadily must not make it grow */
-        memmove(client->out.data, client->out.data + client->out_sent, replies_pending(client));
+        memmove(client->out.data, client->out.data + client->out_sent, client_pending(client));
         client->out.len -= client->out_sent;
         client->out_sent = 0;
     }
 }
 
-/* Sends the client's part of this turn's replies; what the kernel does not take becomes its own. */
-static void send_replies(struct publisher *publisher, struct publisher_client *client)
+void client_send_replies(struct publisher *publisher, struct publisher_client *client)
 {
     const char *data = publisher->reply.data + client->reply_at;
     size_t len = client->reply_len;
     client->reply_len = 0;
     if (client->out.len > 0) { /* replies of earlier turns wait: these stand behind them already */
-        send_pending(client);
+        client_send_pending(client);
         return;
     }
     size_t sent = len > 0 ? send_some(client, data, len) : 0;
@@ -149,155 +171,6 @@ static void send_replies(struct publisher *publisher, struct publisher_client *c
         memcpy(client->out.data, data + sent, len - sent);
     else
         client->out = (struct resp_out){.failed = true};
-}
-
-enum turn { TURN_OVER, TURN_REPLIES, TURN_CONGESTED, TURN_CLOSE, TURN_ABORT, TURN_NO_MEMORY };
-
-static enum turn protocol_error(struct publisher *publisher, struct resp_out *out, const char *what)
-{
-    char text[96];
-    snprintf(text, sizeof text, "ERR Protocol error: %s", what);
-    resp_error(out, text);
-    counter_add(&publisher->stats.protocol_errors, 1);
-    return TURN_CLOSE;
-}
-
-/* Executes whole commands from data[*at], until there is none or something stops it. */
-static enum turn execute(struct publisher *publisher, struct publisher_client *client, char *data, size_t len,
-                         size_t *at)
-{
-    struct resp_out *out = client->out.len > 0 ? &client->out : &publisher->reply;
-    out->resp3 = client->resp3;
-    size_t before = out == &client->out ? client->out_sent : out->len;
-    uint64_t commands = 0;
-    enum turn turn = TURN_OVER;
-    struct resp_command command = {.args = publisher->args};
-    client->query_need = 0;
-    while (*at < len && turn == TURN_OVER) {
-        if (out->len - before >= REPLIES_MAX) {
-            turn = TURN_REPLIES;
-            break;
-        }
-        command.args_max = client->authenticated ? RESP_ARGS_MAX : ARGS_BEFORE_AUTH;
-        size_t bulk_max = client->authenticated ? publisher->bulk_max : BULK_BEFORE_AUTH;
-        enum parse_result result = resp_parse(data + *at, len - *at, bulk_max, &command);
-        if (result == PARSE_BAD) {
-            turn = protocol_error(publisher, out, command.error);
-            break;
-        }
-        if (result == PARSE_MORE) {
-            if (len - *at >= publisher->query_max || command.need_bytes > publisher->query_max)
-                turn = protocol_error(publisher, out, "too big request");
-            client->query_need = command.need_bytes;
-            break;
-        }
-        if (command.arg_count > 0) {
-            enum command_result done = command_execute(publisher, client, &command, out);
-            if (done == COMMAND_LATER) {
-                turn = TURN_CONGESTED;
-                break;
-            }
-            commands++;
-            if (done != COMMAND_DONE)
-                turn = done == COMMAND_QUIT ? TURN_CLOSE : TURN_ABORT;
-        }
-        *at += command.command_bytes;
-    }
-    if (commands > 0)
-        counter_add(&publisher->stats.commands, commands);
-    if (out == &publisher->reply) {
-        client->reply_at = before;
-        client->reply_len = out->len - before;
-    }
-    if (out->failed) {
-        out->failed = false; /* the replies of others in it are whole */
-        return TURN_NO_MEMORY;
-    }
-    return turn;
-}
-
-/* Keeps what was not executed. `data` may stand in the client's own buffer. */
-static bool keep_query(struct publisher_client *client, const char *data, size_t len)
-{
-    if (len == 0) {
-        forget_query(client);
-        return true;
-    }
-    if (client->query_cap >= len) {
-        memmove(client->query, data, len);
-    } else {
-        char *query = malloc(len);
-        if (!query)
-            return false;
-        memcpy(query, data, len);
-        free(client->query);
-        client->query = query;
-        client->query_cap = len;
-    }
-    client->query_len = len;
-    return true;
-}
-
-static void close_without_memory(struct publisher *publisher, struct publisher_client *client)
-{
-    log_limited(&publisher->log_memory, LOG_ERROR, "publisher_closed", "publisher=%llu reason=%s",
-                (unsigned long long)client->id, "no_memory");
-    client_close(publisher, client);
-}
-
-/* Executes commands, which may stand in the client's own buffer. Afterwards it is in publisher.answering, or
- * closed. */
-static void run(struct publisher *publisher, struct publisher_client *client, char *data, size_t len)
-{
-    size_t at = 0;
-    enum turn turn = execute(publisher, client, data, len, &at);
-    publisher->turn_bytes += at;
-    client->stalled = turn == TURN_REPLIES || turn == TURN_CONGESTED;
-    client->closing = turn == TURN_CLOSE;
-    if (turn == TURN_CLOSE)
-        at = len;
-    if (turn == TURN_ABORT) {
-        client_close(publisher, client);
-        return;
-    }
-    if (turn == TURN_NO_MEMORY || !keep_query(client, data + at, len - at)) {
-        close_without_memory(publisher, client);
-        return;
-    }
-    if (turn == TURN_CONGESTED) {
-        client->blocked = true;
-        list_append(&publisher->blocked, &client->timed);
-    }
-    list_append(&publisher->answering, &client->answering);
-}
-
-void clients_answer(struct publisher *publisher)
-{
-    /* First, so that reactors start while the kernel carries the replies. */
-    broker_flush(publisher->broker);
-    while (!list_empty(&publisher->answering)) {
-        struct list again;
-        list_init(&again);
-        for (struct list *link; (link = list_pop(&publisher->answering));) {
-            struct publisher_client *client = LIST_ITEM(link, struct publisher_client, answering);
-            send_replies(publisher, client);
-            if (client->out.failed)
-                close_without_memory(publisher, client);
-            else if (client->stalled && !client->blocked && replies_pending(client) == 0)
-                list_append(&again, &client->answering); /* it waited for room for replies, and there is */
-            else
-                settle(publisher, client);
-        }
-        publisher->reply.len = 0;
-        if (publisher->reply.cap > REPLY_KEEP_BYTES)
-            resp_out_fini(&publisher->reply);
-        for (struct list *link; (link = list_pop(&again));) {
-            struct publisher_client *client = LIST_ITEM(link, struct publisher_client, answering);
-            run(publisher, client, client->query, client->query_len);
-        }
-        broker_flush(publisher->broker);
-    }
-    publisher->turn_bytes = 0;
 }
 
 /* Makes room in the client's own buffer for the rest of a long command. Grows with what has come, not with
@@ -343,21 +216,23 @@ static void read_commands(struct publisher *publisher, struct publisher_client *
         return;
     }
     if (n == 0) { /* it may still read: replies that wait go out first */
-        client->closing = true;
-        if (replies_pending(client) == 0)
+        client_begin_closing(publisher, client);
+        if (client_pending(client) == 0)
             client_close(publisher, client);
         return;
     }
     /* Whoever heard "subscribed" before these bytes were sent must be reached by them (broker.h). */
     broker_drain_mail(publisher->broker);
+    if (client->cut)
+        return;
     len += (size_t)n;
     if (len < client->query_need) {
         client->query_len = data == client->query ? len : client->query_len;
-        if (data != client->query && !keep_query(client, data, len))
+        if (data != client->query && !client_keep_query(client, data, len))
             client_close(publisher, client);
         return;
     }
-    run(publisher, client, data, len);
+    client_run(publisher, client, data, len);
 }
 
 static void discard(struct publisher *publisher, struct publisher_client *client)
@@ -369,24 +244,25 @@ static void discard(struct publisher *publisher, struct publisher_client *client
 
 void client_event(struct publisher *publisher, struct publisher_client *client, uint32_t events)
 {
-    if (client->source.fd < 0)
+    if (client->source.fd < 0 || client->cut)
         return;
     if (client->lingering) {
         discard(publisher, client);
         return;
     }
-    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && replies_pending(client) > 0) {
-        send_pending(client);
-        if (client->stalled && !client->blocked && replies_pending(client) == 0) {
+    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && client_pending(client) > 0) {
+        client_send_pending(client);
+        if (client->stalled && !client->blocked && client_pending(client) == 0) {
             broker_drain_mail(publisher->broker);
-            run(publisher, client, client->query, client->query_len);
+            if (!client->cut)
+                client_run(publisher, client, client->query, client->query_len);
         }
     }
     if (client->source.fd >= 0 && (client->armed & EPOLLIN) && (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) &&
         !client->stalled && !client->closing && list_empty(&client->answering))
         read_commands(publisher, client);
     if (list_empty(&client->answering)) /* else when it is answered */
-        settle(publisher, client);
+        client_settle(publisher, client);
     if (publisher->turn_bytes >= TURN_BYTES)
         clients_answer(publisher);
 }
@@ -396,7 +272,8 @@ void client_unblock(struct publisher *publisher, struct publisher_client *client
     list_remove(&client->timed);
     client->blocked = false;
     broker_drain_mail(publisher->broker);
-    run(publisher, client, client->query, client->query_len);
+    if (!client->cut)
+        client_run(publisher, client, client->query, client->query_len);
 }
 
 void client_open(struct publisher *publisher, int fd)
@@ -415,6 +292,8 @@ void client_open(struct publisher *publisher, int fd)
     list_append(&publisher->clients, &client->link);
     list_init(&client->timed);
     list_init(&client->answering);
+    list_init(&client->pushed);
+    listener_init(&client->listener);
     if (!client->authenticated && publisher->settings->limits.handshake_timeout > 0) {
         client->deadline_ms = publisher->now_ms + publisher->settings->limits.handshake_timeout;
         list_append(&publisher->strangers, &client->timed);

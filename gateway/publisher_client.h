@@ -1,5 +1,6 @@
 /* Inside of the publisher: its own struct, its connections, and what publisher.c (loop), publisher_client.c
- * (bytes) and publisher_commands.c (meaning) share. Not for others.
+ * (bytes), publisher_turn.c (when), publisher_commands.c and its siblings (meaning) and publisher_push.c
+ * (what listeners hear) share. Not for others.
  *
  * Thread: the publisher's. Owner: a client frees its buffers when it closes; its struct is freed after the
  * batch of events, so that a stale event finds it closed.
@@ -9,6 +10,7 @@
 #include "gateway/base/list.h"
 #include "gateway/base/log.h"
 #include "gateway/publisher.h"
+#include "gateway/publisher_channels.h"
 #include "proto/resp.h"
 
 #include <pthread.h>
@@ -18,13 +20,15 @@ enum {
     RECEIVE_BYTES = 256 * 1024, /* the shared buffer; what one connection may have executed in one turn */
     CARRY_BYTES = 16 * 1024,    /* an unfinished command up to here is carried into the shared buffer again */
     TURN_BYTES = 64 * 1024,     /* of commands that are executed before the first of them is answered */
-    REPLIES_MAX = 1024 * 1024,  /* past it, a connection that does not read its replies is not read */
-    BULK_MIN = 64 * 1024,       /* commands other than PUBLISH have room whatever limits.message_bytes is */
+    REPLIES_MAX = 1024 * 1024, /* past it, a connection that does not read its replies is not read; a listener
+                                  is cut at publish.outbox_bytes instead */
+    BULK_MIN = 64 * 1024,      /* commands other than PUBLISH have room whatever limits.message_bytes is */
     BULK_UNLIMITED = 512 * 1024 * 1024, /* as Redis, when limits.message_bytes is 0 */
-    QUERY_EXTRA = 128 * 1024,           /* of a command, beside its largest string */
+    QUERY_EXTRA = 5 * 1024 * 1024,      /* of a command, beside its largest string: RESP_ARGS_MAX channels */
     ARGS_BEFORE_AUTH = 10,              /* both as Redis */
     BULK_BEFORE_AUTH = 16 * 1024,
     NAME_MAX_BYTES = 255, /* of CLIENT SETNAME */
+    QUOTED_MAX = 128,     /* of a peer's text in an error, as Redis */
 };
 
 enum source_kind { SOURCE_MAILBOX, SOURCE_LISTENER, SOURCE_CLIENT };
@@ -43,7 +47,10 @@ struct publisher_client {
     struct list link;           /* in clients or dead */
     struct list timed;          /* in at most one of strangers, blocked, lingering */
     struct list answering;      /* in publisher.answering: executed in this turn, replies not sent yet */
-    size_t reply_at, reply_len; /* its part of publisher.reply */
+    size_t reply_at, reply_len; /* its part of publisher.reply; a listener's are in `out` at once, so that
+                                   they stand in order with what it hears */
+    struct listener listener;
+    struct list pushed; /* in publisher.pushed: heard something, or was cut, in this turn */
     uint64_t deadline_ms;
     bool authenticated;
     bool resp3;
@@ -51,6 +58,7 @@ struct publisher_client {
     bool blocked; /* the latter: it is in the list of that name */
     bool mute;    /* nobody reads the replies any more, but what it sent is still executed */
     bool closing; /* executes nothing more; closed when the replies are out */
+    bool cut;     /* a listener that was too slow: closed at the end of the turn */
     bool lingering; /* our side is shut; what still comes is thrown away */
     char *query;    /* an unfinished command, or commands not yet executed; NULL when there is none */
     size_t query_len, query_cap;
@@ -87,26 +95,64 @@ struct publisher {
     struct resp_out reply; /* of all connections' commands in this turn */
     struct list answering;
     size_t turn_bytes; /* executed since replies were last sent */
+    struct channels channels;
+    struct list pushed;
     struct resp_arg args[RESP_ARGS_MAX];
     struct publisher_stats stats;
-    struct log_limit log_accept, log_auth, log_attack, log_memory;
+    struct log_limit log_accept, log_auth, log_attack, log_memory, log_slow;
 };
 
 /* publisher_client.c */
 void client_open(struct publisher *publisher, int fd); /* takes the descriptor */
 void client_close(struct publisher *publisher, struct publisher_client *client);
 void client_event(struct publisher *publisher, struct publisher_client *client, uint32_t events);
-/* Hands what was published to the reactors, then sends all replies of this turn. */
-void clients_answer(struct publisher *publisher);
 /* Executes what a blocked client had to leave. */
 void client_unblock(struct publisher *publisher, struct publisher_client *client);
+/* It is executed no further and hears nothing more; closed when what waits for it is out. */
+void client_begin_closing(struct publisher *publisher, struct publisher_client *client);
+/* Asks epoll for what the connection waits for next. At the end of every turn that it took part in. */
+void client_settle(struct publisher *publisher, struct publisher_client *client);
+/* Keeps what was not executed. `data` may stand in the client's own buffer. False without memory. */
+bool client_keep_query(struct publisher_client *client, const char *data, size_t len)
+    __attribute__((warn_unused_result));
+/* Sends the client's part of this turn's replies; what the kernel does not take becomes its own. */
+void client_send_replies(struct publisher *publisher, struct publisher_client *client);
+/* Sends what it can of the replies and pushes that wait in `out`. */
+void client_send_pending(struct publisher_client *client);
+static inline size_t client_pending(const struct publisher_client *client)
+{
+    return client->out.len - client->out_sent;
+}
+/* How much may wait before its commands do. A listener's commands are executed whatever waits, or it could
+ * not unsubscribe from what is too much for it; it is cut before that grows without bound. */
+static inline size_t client_replies_max(const struct publisher_client *client)
+{
+    return listener_count(&client->listener) > 0 ? SIZE_MAX : REPLIES_MAX;
+}
+
+/* publisher_turn.c */
+/* Executes commands, which may stand in the client's own buffer. Afterwards it is in publisher.answering, or
+ * closed. */
+void client_run(struct publisher *publisher, struct publisher_client *client, char *data, size_t len);
+/* Hands what was published to the reactors, then sends all replies of this turn. */
+void clients_answer(struct publisher *publisher);
+
+/* publisher_push.c */
+/* Begins or ends hearing the broker, as there are listeners. After every change of subscriptions. */
+void listeners_changed(struct publisher *publisher);
+/* It hears nothing more. */
+void listener_forget(struct publisher *publisher, struct publisher_client *client);
+/* Cuts a listener for which more waits than publish.outbox_bytes. False: it was cut; it is closed at the end
+ * of the turn, and until then must not be used. */
+bool listener_within_bounds(struct publisher *publisher, struct publisher_client *client);
 
 /* publisher_commands.c */
 enum command_result {
     COMMAND_DONE,
-    COMMAND_LATER, /* congested: nothing was done, try again */
-    COMMAND_QUIT,  /* close after the reply */
-    COMMAND_ABORT, /* close at once */
+    COMMAND_LATER,     /* congested: nothing was done, try again */
+    COMMAND_QUIT,      /* close after the reply */
+    COMMAND_ABORT,     /* close at once */
+    COMMAND_NO_MEMORY, /* the same, and log why */
 };
 /* Client libraries choose what they use by this number; what we answer is what a Redis of that version
  * answers. */
@@ -119,6 +165,32 @@ struct call {
     size_t count;
     struct resp_out *out;
 };
-enum command_result command_info(const struct call *call); /* publisher_info.c */
 enum command_result command_execute(struct publisher *publisher, struct publisher_client *client,
                                     const struct resp_command *command, struct resp_out *out);
+
+/* For all commands' files. An error reply; it begins with its kind, "ERR …". */
+enum command_result command_fail(const struct call *call, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+enum command_result command_ok(const struct call *call);
+void command_text(const struct call *call, const char *text); /* as a bulk string */
+bool command_integer(const struct resp_arg *arg, int64_t *value);
+/* Is args[1] this subcommand, with so many arguments behind it? A wrong number is answered here. */
+enum sub { SUB_OTHER, SUB_YES, SUB_ANSWERED };
+enum sub command_sub(const struct call *call, const char *command, const char *name, size_t min, size_t max);
+enum command_result command_unknown_sub(const struct call *call, const char *help);
+
+enum command_result command_info(const struct call *call); /* publisher_info.c */
+/* publisher_listen.c */
+enum command_result command_subscribe(const struct call *call);
+enum command_result command_unsubscribe(const struct call *call);
+enum command_result command_psubscribe(const struct call *call);
+enum command_result command_punsubscribe(const struct call *call);
+enum command_result command_pubsub(const struct call *call);
+/* Topics and channels that somebody has, over WebSocket or on this socket; each once. */
+uint64_t publisher_channel_count(const struct publisher *publisher);
+/* publisher_topic.c */
+enum command_result command_history(const struct call *call);
+enum command_result command_historydel(const struct call *call);
+enum command_result command_presence(const struct call *call);
+enum command_result command_presencestats(const struct call *call);
+enum command_result command_user(const struct call *call);

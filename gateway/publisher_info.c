@@ -6,7 +6,7 @@
 
 struct info {
     const struct call *call;
-    char text[2048];
+    char text[4096];
     size_t len;
     bool wanted; /* the section that is being written */
 };
@@ -41,7 +41,9 @@ enum command_result command_info(const struct call *call)
 {
     struct publisher *publisher = call->publisher;
     const struct publisher_stats *stats = &publisher->stats;
-    struct info info = {.call = call}; /* some 900 bytes when everything is asked for */
+    const struct channels *channels = &publisher->channels;
+    const struct engine_stats kept = broker_engine_stats(publisher->broker);
+    struct info info = {.call = call}; /* some 1,500 bytes when everything is asked for */
     info_section(&info, "Server");
     info_text(&info, "pushgate_version", PUSHGATE_VERSION);
     info_text(&info, "redis_version", REDIS_VERSION); /* client libraries parse it */
@@ -52,18 +54,37 @@ enum command_result command_info(const struct call *call)
     info_section(&info, "Clients");
     info_number(&info, "connected_clients", publisher->client_count);
     info_number(&info, "maxclients", publisher->settings->limits.publishers);
+    info_number(&info, "pubsub_clients", channels->listener_count);
     info_section(&info, "Persistence");
     info_text(&info, "loading", "0");
     info_section(&info, "Stats");
     info_number(&info, "total_connections_received", publisher->accepted);
     info_number(&info, "total_commands_processed", counter_read(&stats->commands));
     info_number(&info, "total_error_replies", counter_read(&stats->errors));
-    info_number(&info, "pubsub_channels", broker_topic_count(publisher->broker));
-    info_number(&info, "pubsub_patterns", 0);
+    info_number(&info, "pubsub_channels", publisher_channel_count(publisher));
+    info_number(&info, "pubsub_patterns", channels->pattern_count);
     info_number(&info, "messages_published", counter_read(&stats->publishes));
     info_number(&info, "messages_published_bytes", counter_read(&stats->publish_bytes));
     info_number(&info, "messages_queued", counter_read(&stats->publish_reached));
     info_number(&info, "inflight_bytes", broker_inflight_bytes(publisher->broker));
+    info_section(&info, "Listeners");
+    info_number(&info, "listeners", channels->listener_count);
+    info_number(&info, "listener_channels", channels->channel_count);
+    info_number(&info, "listener_patterns", channels->pattern_count);
+    info_number(&info, "listener_messages", counter_read(&stats->listener_messages));
+    info_number(&info, "listeners_cut", counter_read(&stats->listeners_cut));
+    info_section(&info, "History");
+    info_number(&info, "history_streams", kept.streams);
+    info_number(&info, "history_items", kept.items);
+    info_number(&info, "history_bytes", kept.history_bytes);
+    info_number(&info, "history_maxbytes", publisher->settings->history.memory);
+    info_number(&info, "history_evicted_size", kept.evicted_size);
+    info_number(&info, "history_evicted_ttl", kept.evicted_ttl);
+    info_number(&info, "history_evicted_memory", kept.evicted_memory);
+    info_section(&info, "Presence");
+    info_number(&info, "presence_topics", kept.presence_topics);
+    info_number(&info, "presence_clients", kept.presence_entries);
+    info_number(&info, "presence_bytes", kept.presence_bytes);
     info_section(&info, "Replication");
     info_text(&info, "role", "master");
     info_number(&info, "connected_slaves", 0);

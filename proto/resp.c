@@ -334,3 +334,8 @@ void resp_map(struct resp_out *out, size_t pairs)
     else
         append_number(out, '*', (int64_t)pairs * 2);
 }
+
+void resp_push(struct resp_out *out, size_t count)
+{
+    append_number(out, out->resp3 ? '>' : '*', (int64_t)count);
+}

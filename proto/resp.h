@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 enum {
-    RESP_ARGS_MAX = 1024,        /* PUBSUB NUMSUB with many topics; more is a protocol error */
+    RESP_ARGS_MAX = 16 * 1024,   /* whoever comes back subscribes to all its channels in one command; more is
+                                    a protocol error */
     RESP_INLINE_MAX = 64 * 1024, /* as Redis: an inline command is at most 64 KiB */
 };
 
@@ -39,7 +40,7 @@ enum parse_result resp_parse(char *data, size_t len, size_t max_bulk, struct res
 
 bool resp_arg_is(const struct resp_arg *arg, const char *word); /* without case */
 
-/* Replies append to a growing buffer; `resp3` picks the newer form where one exists (map, null). */
+/* Replies append to a growing buffer; `resp3` picks the newer form where one exists (map, null, push). */
 struct resp_out {
     char *data;
     size_t len, cap;
@@ -54,3 +55,5 @@ void resp_bulk(struct resp_out *out, const void *data, size_t len);
 void resp_null(struct resp_out *out);
 void resp_array(struct resp_out *out, size_t count);
 void resp_map(struct resp_out *out, size_t pairs); /* RESP2: array of 2 × pairs */
+/* What comes unasked; RESP2: an array. */
+void resp_push(struct resp_out *out, size_t count);

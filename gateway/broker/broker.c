@@ -254,9 +254,10 @@ int64_t broker_publish_with(struct broker *broker, struct publication *publicati
     int64_t queued = deliver(broker, publication, hash);
     if (queued < 0 && kept)
         log_limited(&broker->no_memory, LOG_ERROR, "message_lost", "cause=%s", "no_memory");
-    if (broker->listener)
-        broker->listener(broker->listener_context, publication);
-    return queued;
+    if (!broker->listener || (queued < 0 && !kept)) /* what is refused was never published */
+        return queued;
+    uint64_t heard = broker->listener(broker->listener_context, publication);
+    return queued < 0 ? queued : queued + (int64_t)heard;
 }
 
 int64_t broker_publish(struct broker *broker, const char *topic, size_t topic_bytes, const void *payload,

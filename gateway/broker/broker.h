@@ -62,8 +62,9 @@ void broker_serve(struct broker *broker, struct broker_request *request);
 const struct topic_rule *broker_rule(const struct broker *broker, const char *topic, size_t topic_bytes);
 
 /* Hears every publication, join and leave on this thread, in order, before its deliveries leave; whatever
- * topic, subscribed or not. NULL: nobody listens, and publishing to nobody costs nothing more. */
-typedef void broker_listener_fn(void *context, const struct publication *publication);
+ * topic, subscribed or not. Returns how many it passes it on to: they count with the connections that a
+ * publication was queued to. NULL: nobody listens, and publishing to nobody costs nothing more. */
+typedef uint64_t broker_listener_fn(void *context, const struct publication *publication);
 void broker_listen(struct broker *broker, broker_listener_fn *listener, void *context);
 
 /* Lets the engine expire what is due; returns milliseconds until the next call is wanted, UINT64_MAX: none.

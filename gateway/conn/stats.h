@@ -74,4 +74,10 @@ struct publisher_stats {
     counter publish_reached; /* sum of PUBLISH's answers */
     counter topics;          /* gauge */
     counter wakes;
+    counter listeners, listener_channels, listener_patterns; /* gauges */
+    counter listener_messages;                               /* handed to listeners */
+    counter listeners_cut;
+    counter history_streams, history_items, history_bytes; /* gauges */
+    counter history_evicted_size, history_evicted_ttl, history_evicted_memory;
+    counter presence_topics, presence_clients, presence_bytes; /* gauges */
 };

@@ -244,6 +244,30 @@ const struct config_key settings_keys[] = {
              "Set it in the "
              "file; arguments show in process lists."},
 
+    {.name = "publish.outbox_bytes",
+     .type = CONFIG_SIZE,
+     .offset = AT(publish.outbox_bytes),
+     .default_value = "8MiB",
+     .min = 64 * KIB,
+     .max = 4 * GIB - 1,
+     .help = "Bytes that may wait for a backend that listens (SUBSCRIBE) and reads slowly; past it, its "
+             "connection is closed."},
+    {.name = "publish.channels",
+     .type = CONFIG_UINT,
+     .offset = AT(publish.channels),
+     .default_value = "10000",
+     .min = 1,
+     .max = 16000,
+     .help = "Channels and patterns that one connection to listen.publish may listen to."},
+    {.name = "publish.patterns",
+     .type = CONFIG_UINT,
+     .offset = AT(publish.patterns),
+     .default_value = "256",
+     .min = 1,
+     .max = 100000,
+     .help = "Patterns that all those connections together may listen to (PSUBSCRIBE), each counted once: "
+             "every message is held against all of them."},
+
     {.name = "api.key",
      .type = CONFIG_SECRET,
      .offset = AT(api.key),
@@ -673,6 +697,13 @@ bool settings_check(const struct settings *settings, char *error, size_t error_s
         return false;
     if (!check_proxy(settings, error, error_size))
         return false;
+    if (*settings->listen.publish && settings->publish.outbox_bytes < 2 * settings->limits.message_bytes) {
+        snprintf(
+            error, error_size,
+            "publish.outbox_bytes must be at least twice limits.message_bytes, or a backend that listens "
+            "could not be sent the largest message");
+        return false;
+    }
     if (settings->idle.timeout != 0 && settings->idle.ping_interval != 0 &&
         settings->idle.timeout <= settings->idle.ping_interval) {
         snprintf(error, error_size,

@@ -50,7 +50,9 @@ struct settings {
         uint64_t timeout; /* ms */
     } drain;
     struct {
-        char *password; /* "" none */
+        char *password;              /* "" none */
+        uint64_t outbox_bytes;       /* that may wait for one listener */
+        uint64_t channels, patterns; /* of one listener; distinct ones of all */
     } publish;
     struct {
         char *key;               /* "": no API, unless insecure */

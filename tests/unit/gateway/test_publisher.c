@@ -1,188 +1,11 @@
 /* A real publisher thread with one mailbox in place of a reactor, spoken to through hiredis and through bare
  * sockets. */
-#include "gateway/publisher.h"
+#include "publisher_fixture.h"
 
-#include "gateway/base/clock.h"
-#include "gateway/base/log.h"
-#include "gateway/base/net.h"
-
-#include <errno.h>
 #include <fcntl.h>
-#include <hiredis/hiredis.h>
-#include <poll.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-struct fixture {
-    struct settings settings;
-    struct config *config;
-    struct mailbox reactor;
-    struct broker *broker;
-    struct publisher *publisher;
-    struct net_address address;
-    int listen_fd;
-    int port;
-};
-
-static struct fixture *start(const char *const *arguments, size_t count)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    assert_non_null(f);
-    f->config = config_create(settings_keys, settings_key_count, &f->settings);
-    assert_non_null(f->config);
-    char error[256];
-    for (size_t i = 0; i < count; i++)
-        if (!config_read_argument(f->config, arguments[i], error, sizeof error))
-            fail_msg("%s", error);
-    assert_true(mailbox_init(&f->reactor));
-    struct mailbox *mail[] = {&f->reactor};
-    f->broker = broker_create(&(struct broker_config){.reactors = 1,
-                                                      .reactor_mail = mail,
-                                                      .message_bytes = f->settings.limits.message_bytes,
-                                                      .inflight_bytes = f->settings.limits.inflight_bytes});
-    assert_non_null(f->broker);
-    struct net_address any;
-    assert_true(net_parse("127.0.0.1:0", &any, error, sizeof error));
-    f->listen_fd = net_listen(&any, 64, false, error, sizeof error);
-    assert_true(f->listen_fd >= 0);
-    assert_true(net_local_address(f->listen_fd, &f->address));
-    char text[64];
-    net_format(&f->address, text, sizeof text);
-    f->port = (int)strtol(strrchr(text, ':') + 1, NULL, 10);
-    f->publisher = publisher_create(&(struct publisher_config){&f->settings, &f->listen_fd, 1, f->broker});
-    assert_non_null(f->publisher);
-    assert_true(publisher_start(f->publisher));
-    return f;
-}
-#define START(...)                                                                                           \
-    start((const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
-
-static unsigned drop_deliveries(struct fixture *f)
-{
-    unsigned count = 0;
-    for (struct mailbox_node *node = mailbox_detach(&f->reactor), *next; node; node = next) {
-        next = node->next;
-        message_unref(((struct delivery *)node)->message);
-        count++;
-    }
-    return count;
-}
-
-static void stop(struct fixture *f)
-{
-    publisher_stop(f->publisher);
-    publisher_destroy(f->publisher);
-    drop_deliveries(f);
-    mailbox_fini(&f->reactor);
-    broker_destroy(f->broker);
-    config_destroy(f->config);
-    close(f->listen_fd);
-    free(f);
-}
-
-static void subscribe(struct fixture *f, const char *topic, uint32_t subscribers)
-{
-    struct broker_interest *interest = broker_interest_create(
-        0, topic, strlen(topic), topic_hash(topic, strlen(topic)), subscribers, 1u << ADAPTER_RAW);
-    assert_non_null(interest);
-    mailbox_push(broker_mailbox(f->broker), &interest->mail.node);
-}
-
-static redisContext *dial(const struct fixture *f)
-{
-    redisContext *redis = redisConnect("127.0.0.1", f->port);
-    assert_non_null(redis);
-    assert_int_equal(redis->err, 0);
-    redisSetTimeout(redis, (struct timeval){.tv_sec = 5});
-    return redis;
-}
-
-/* The reply as text: "+OK", "-ERR …", ":3", "$text", "nil", "*[a b]". */
-static size_t describe(const redisReply *reply, char *out, size_t size)
-{
-    switch (reply->type) {
-    case REDIS_REPLY_STATUS:
-        return (size_t)snprintf(out, size, "+%s", reply->str);
-    case REDIS_REPLY_ERROR:
-        return (size_t)snprintf(out, size, "-%s", reply->str);
-    case REDIS_REPLY_INTEGER:
-        return (size_t)snprintf(out, size, ":%lld", reply->integer);
-    case REDIS_REPLY_STRING:
-        return (size_t)snprintf(out, size, "$%.*s", (int)reply->len, reply->str);
-    case REDIS_REPLY_NIL:
-        return (size_t)snprintf(out, size, "nil");
-    default:
-        break;
-    }
-    size_t at = (size_t)snprintf(out, size, "*[");
-    for (size_t i = 0; i < reply->elements; i++) {
-        at += (size_t)snprintf(out + at, size - at, "%s", i ? " " : "");
-        at += describe(reply->element[i], out + at, size - at);
-    }
-    return at + (size_t)snprintf(out + at, size - at, "]");
-}
-
-static const char *ask(redisContext *redis, const char *format, ...)
-{
-    static char text[8192];
-    va_list values;
-    va_start(values, format);
-    redisReply *reply = redisvCommand(redis, format, values);
-    va_end(values);
-    if (!reply)
-        return redis->errstr;
-    describe(reply, text, sizeof text);
-    freeReplyObject(reply);
-    return text;
-}
-
-static int dial_raw(const struct fixture *f)
-{
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(connect(fd, (const struct sockaddr *)&f->address.storage, f->address.len), 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){.tv_sec = 5}, sizeof(struct timeval));
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &(struct timeval){.tv_sec = 5}, sizeof(struct timeval));
-    return fd;
-}
-
-static void send_all(int fd, const char *data, size_t len)
-{
-    for (size_t sent = 0; sent < len;) {
-        ssize_t n = send(fd, data + sent, len - sent, MSG_NOSIGNAL);
-        assert_true(n > 0);
-        sent += (size_t)n;
-    }
-}
-
-/* Everything until the end of the connection. */
-static size_t read_all(int fd, char *out, size_t size)
-{
-    size_t len = 0;
-    for (;;) {
-        ssize_t n = recv(fd, out + len, size - 1 - len, 0);
-        assert_true(n >= 0);
-        out[len + (size_t)n] = '\0';
-        if (n == 0)
-            return len;
-        len += (size_t)n;
-    }
-}
-
-static void pause_ms(long ms)
-{
-    nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
-}
 
 static void publish_answers_how_many_connections_it_was_queued_to(void **state)
 {
@@ -253,7 +76,7 @@ static void commands_answer_as_redis_does(void **state)
         {"CONFIG GET save", "*[$save $]"},
         {"COMMAND", "*[]"},
         {"COMMAND DOCS", "*[]"},
-        {"COMMAND COUNT", ":13"},
+        {"COMMAND COUNT", ":22"},
         {"PUBSUB CHANNELS nothing*", "*[]"},
         {"PUBSUB CHANNELS *:1", "*[$chat:1]"},
         {"PUBSUB NUMSUB chat:2 none", "*[$chat:2 :2 $none :0]"},
@@ -363,7 +186,7 @@ static void malformed_input_closes_that_connection_and_harms_no_other(void **sta
     (void)state;
     static const char *const table[][2] = {
         {"*x\r\n", "invalid multibulk length"},
-        {"*1025\r\n", "invalid multibulk length"},
+        {"*16385\r\n", "invalid multibulk length"},
         {"*1\r\nPING\r\n", "expected '$', got 'P'"},
         {"*1\r\n$x\r\n", "invalid bulk length"},
         {"*3\r\n$7\r\nPUBLISH\r\n$1\r\nt\r\n$999999999\r\n", "invalid bulk length"},
@@ -380,7 +203,7 @@ static void malformed_input_closes_that_connection_and_harms_no_other(void **sta
         char text[256], expected[256];
         send_all(fd, "PING\r\n", 6); /* what came before is answered */
         send_all(fd, table[i][0], strlen(table[i][0]));
-        send_all(fd, "PUBLISH t never\r\n", table[i][0][1] == '1' && table[i][0][2] == '1' ? 0 : 17);
+        send_all(fd, "PUBLISH t never\r\n", strncmp(table[i][0], "*11", 3) == 0 ? 0 : 17);
         read_all(fd, text, sizeof text);
         snprintf(expected, sizeof expected, "+PONG\r\n-ERR Protocol error: %s\r\n", table[i][1]);
         assert_string_equal(text, expected);
