@@ -128,9 +128,9 @@ static void what_is_chosen_goes_oldest_first_and_the_rest_keeps_its_order(void *
             memmove(model, model + 1, count);
         } else {
             char lost[5] = "";
-            for (char letter = 'a'; letter <= 'd'; letter++)
+            for (int n = 0; n < 4; n++)
                 if (rand() % 2)
-                    strncat(lost, &letter, 1);
+                    lost[strlen(lost)] = (char)('a' + n);
             size_t wanted = (size_t)(rand() % 6), kept = 0, gone = 0;
             for (size_t i = 0; i < count; i++)
                 if (gone < wanted && strchr(lost, model[i]))
