@@ -52,9 +52,13 @@ static size_t value_bytes(const char *data, size_t len, int depth)
     size_t at = (size_t)(end - data) + 2;
     if (strchr("+-_", data[0]))
         return at;
-    char *rest;
-    long long number = strtoll(data + 1, &rest, 10);
-    check(rest == end && rest > data + 1);
+    char digits[24], *rest; /* strtoll() wants an end of its own */
+    size_t count = (size_t)(end - data) - 1;
+    check(count > 0 && count < sizeof digits);
+    memcpy(digits, data + 1, count);
+    digits[count] = '\0';
+    long long number = strtoll(digits, &rest, 10);
+    check(*rest == '\0');
     if (data[0] == ':' || (data[0] == '$' && number == -1))
         return at;
     check(number >= 0);
