@@ -8,8 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-_Static_assert(ADAPTER_COUNT <= 16, "registry_interest.adapters has 16 bits");
-
 struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes,
                                                uint32_t hash, uint32_t subscribers, uint32_t adapters)
 {
@@ -154,26 +152,26 @@ struct broker_served broker_take_served(struct broker *broker)
 
 const struct topic_rule *broker_rule(const struct broker *broker, const char *topic, size_t topic_bytes)
 {
-    static const struct topic_rule none = {.name = ""};
-    if (!broker->settings || broker->settings->topics.count == 0)
-        return &none;
     return topic_rule_find(broker->settings, topic, topic_bytes);
 }
 
-/* Encodes once and holds one delivery for each reactor that has the topic. Connections, or -1 without memory.
- */
-static int64_t deliver(struct broker *broker, struct publication *publication, uint32_t hash)
+/* Bit per adapter that has subscribers of the topic; `entry` may be NULL. */
+static uint32_t adapters_of(const struct registry_entry *entry)
 {
-    const struct registry_entry *entry =
-        registry_find(&broker->registry, hash, publication->topic, publication->topic_bytes);
+    uint32_t adapters = 0;
+    for (uint16_t i = 0; entry && i < entry->count; i++)
+        adapters |= registry_interests(entry)[i].adapters;
+    return adapters;
+}
+
+/* Encodes once and holds one delivery for each reactor that has the topic. Connections, or -1 without memory.
+ * `entry` may be NULL. */
+static int64_t deliver(struct broker *broker, const struct publication *publication, uint32_t hash,
+                       const struct registry_entry *entry, uint32_t adapters)
+{
     if (!entry)
         return 0;
     const struct registry_interest *interests = registry_interests(entry);
-    uint32_t adapters = 0;
-    for (uint16_t i = 0; i < entry->count; i++)
-        adapters |= interests[i].adapters;
-    if (adapters & 1u << ADAPTER_CENTRIFUGE && !publication->json && publication->text)
-        publication->json = json_text_valid(publication->payload, publication->payload_bytes);
     struct message *message = message_create(publication, hash, adapters, entry->count, &broker->inflight);
     if (!message)
         return -1;
@@ -204,8 +202,6 @@ static void appended(void *context, enum engine_result result, struct stream_pos
 static bool keep(struct broker *broker, const struct topic_rule *rule, struct publication *publication,
                  uint32_t hash, uint64_t *epoch)
 {
-    publication->json =
-        publication->text && json_text_valid(publication->payload, publication->payload_bytes);
     struct history_contents contents = {
         .payload = publication->payload,
         .payload_bytes = publication->payload_bytes,
@@ -241,17 +237,21 @@ int64_t broker_publish_with(struct broker *broker, struct publication *publicati
     const struct topic_rule *rule = broker_rule(broker, publication->topic, publication->topic_bytes);
     bool kept =
         rule->history_size > 0 && !skip_history && broker->engine && publication->kind == PUBLICATION_MESSAGE;
+    const struct registry_entry *entry =
+        registry_find(&broker->registry, hash, publication->topic, publication->topic_bytes);
     /* Nobody there and nothing kept: the commonest publication of all costs no more than this. */
-    if (!kept && !broker->listener &&
-        !registry_find(&broker->registry, hash, publication->topic, publication->topic_bytes))
+    if (!kept && !broker->listener && !entry)
         return 0;
-    publication->text = publication->kind != PUBLICATION_MESSAGE ||
-                        utf8_valid(publication->payload, publication->payload_bytes);
+    uint32_t adapters = adapters_of(entry);
+    bool message = publication->kind == PUBLICATION_MESSAGE;
+    publication->text = !message || utf8_valid(publication->payload, publication->payload_bytes);
+    if (message && publication->text && (kept || adapters & 1u << ADAPTER_CENTRIFUGE))
+        publication->json = json_text_valid(publication->payload, publication->payload_bytes);
     if (kept && !keep(broker, rule, publication, hash, &stream))
         return -1;
     if (epoch)
         *epoch = stream;
-    int64_t queued = deliver(broker, publication, hash);
+    int64_t queued = deliver(broker, publication, hash, entry, adapters);
     if (queued < 0 && kept)
         log_limited(&broker->no_memory, LOG_ERROR, "message_lost", "cause=%s", "no_memory");
     if (!broker->listener || (queued < 0 && !kept)) /* what is refused was never published */

@@ -93,7 +93,7 @@ const struct topic_rule *topic_rule_find(const struct settings *settings, const 
                                          size_t topic_bytes)
 {
     static const struct topic_rule none = {.name = ""};
-    for (size_t i = 0; i < settings->topics.count; i++) {
+    for (size_t i = 0; settings && i < settings->topics.count; i++) {
         const struct topic_rule *rule = &settings->topics.rules[i];
         if (glob_match(rule->name, strlen(rule->name), topic, topic_bytes))
             return rule;

@@ -28,6 +28,6 @@ struct topic_rule {
 struct settings;
 
 /* The first rule whose pattern matches; for all other topics, one that keeps nothing and lets anyone
- * subscribe and no client publish. Never NULL. */
+ * subscribe and no client publish. Never NULL; `settings` may be NULL, which has no rules. */
 const struct topic_rule *topic_rule_find(const struct settings *settings, const char *topic,
                                          size_t topic_bytes);
