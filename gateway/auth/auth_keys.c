@@ -1,6 +1,8 @@
 /* Sets of keys: files, their modes, and which key fits a token. */
 #include "gateway/auth/auth_keys.h"
 
+#include "gateway/base/file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -31,20 +33,6 @@ static void file_wipe(struct file *file)
     file->text = NULL;
 }
 
-static bool read_all(int fd, char *out, size_t bytes)
-{
-    size_t have = 0;
-    while (have < bytes) {
-        ssize_t n = read(fd, out + have, bytes - have);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        have += (size_t)n;
-    }
-    return true;
-}
-
 static bool read_open_file(int fd, struct file *file, char *error, size_t error_size)
 {
     struct stat status;
@@ -59,7 +47,7 @@ static bool read_open_file(int fd, struct file *file, char *error, size_t error_
     file->text = malloc(file->bytes);
     if (!file->text)
         return fail(error, error_size, "out of memory");
-    return read_all(fd, file->text, file->bytes) || fail(error, error_size, "cannot read it whole");
+    return file_read_all(fd, file->text, file->bytes) || fail(error, error_size, "cannot read it whole");
 }
 
 static bool file_read(const char *path, struct file *file, char *error, size_t error_size)

@@ -2,6 +2,7 @@
 #include "gateway/tls/tls_tickets.h"
 
 #include "gateway/base/assert.h"
+#include "gateway/base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -90,20 +91,6 @@ static bool check_file(int fd, const char *path, off_t *bytes, char *error, size
     return true;
 }
 
-static bool read_all(int fd, void *out, size_t bytes)
-{
-    size_t have = 0;
-    while (have < bytes) {
-        ssize_t n = read(fd, (char *)out + have, bytes - have);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return false;
-        have += (size_t)n;
-    }
-    return true;
-}
-
 static bool names_differ(const struct tls_ticket_keys *keys)
 {
     for (size_t i = 0; i < keys->count; i++)
@@ -132,7 +119,7 @@ struct tls_ticket_keys *tls_ticket_keys_read(const char *path, char *error, size
     }
     keys->count = (size_t)bytes / TLS_TICKET_KEY_BYTES;
     const char *wrong = NULL;
-    if (!read_all(fd, keys->keys, (size_t)bytes))
+    if (!file_read_all(fd, keys->keys, (size_t)bytes))
         wrong = "cannot read it whole";
     else if (!names_differ(keys))
         wrong = "two of its keys have the same name (their first 16 bytes)";
