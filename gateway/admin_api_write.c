@@ -84,12 +84,23 @@ static void write_outcome(struct admin_api *api, struct admin_api_job *job, cons
     api_write_result(&job->out, unit->method, unit->answer, &node);
 }
 
-static void write_reply(struct admin_api *api, struct admin_api_job *job, struct unit *unit)
+/* The same for an element of "responses". */
+static void open_part(struct admin_api_job *job, const struct unit *unit, bool failed)
+{
+    (void)unit;
+    json_out_object(&job->out);
+    json_out_name(&job->out, failed ? "error" : "result");
+}
+
+typedef void open_fn(struct admin_api_job *job, const struct unit *unit, bool failed);
+
+/* The result, or the error: also when the result is too long. */
+static void write_answer(struct admin_api *api, struct admin_api_job *job, struct unit *unit, open_fn *open)
 {
     struct json_out *out = &job->out;
     struct mark mark = mark_here(out);
     if (unit->error.code == 0) {
-        open_reply(job, unit, false);
+        open(job, unit, false);
         write_outcome(api, job, unit);
         json_out_object_end(out);
         if (is_too_long(api, out))
@@ -97,11 +108,16 @@ static void write_reply(struct admin_api *api, struct admin_api_job *job, struct
     }
     if (unit->error.code != 0) {
         go_back(out, mark);
-        open_reply(job, unit, true);
+        open(job, unit, true);
         api_write_error(out, &unit->error);
         json_out_object_end(out);
     }
-    job->broken |= out->failed;
+}
+
+static void write_reply(struct admin_api *api, struct admin_api_job *job, struct unit *unit)
+{
+    write_answer(api, job, unit, open_reply);
+    job->broken |= job->out.failed;
     count(api, unit->method, unit->error.code);
 }
 
@@ -117,23 +133,8 @@ static void write_part(struct admin_api *api, struct admin_api_job *job, struct 
         json_out_array(out);
         job->broken |= out->failed;
     }
-    struct mark mark = mark_here(out);
     out->max = api->config.settings->api.response_bytes;
-    if (unit->error.code == 0) {
-        json_out_object(out);
-        json_out_name(out, "result");
-        write_outcome(api, job, unit);
-        json_out_object_end(out);
-        if (is_too_long(api, out))
-            too_long(&unit->error);
-    }
-    if (unit->error.code != 0) {
-        go_back(out, mark);
-        json_out_object(out);
-        json_out_name(out, "error");
-        api_write_error(out, &unit->error);
-        json_out_object_end(out);
-    }
+    write_answer(api, job, unit, open_part);
     if (unit->closes) {
         out->max = 0;
         json_out_array_end(out);
