@@ -111,7 +111,7 @@ static void ask_backend(struct talk *talk, uint32_t command, const struct centri
         .channels = channels,
         .channel_count = count,
         .data = connect->data,
-        .rest = slice_of(wishes),
+        .rest = text_slice(wishes),
     };
     enum centrifuge_error error = CENTRIFUGE_ERROR_INTERNAL;
     if (session_be(session, &nobody) && talk_proxy(talk, command, &ask, &error))

@@ -108,8 +108,8 @@ void connecting_destroy(struct connecting *connecting)
 
 static struct centrifuge_connect_sub result_of(const struct server_sub *sub, char epoch[EPOCH_TEXT_BYTES])
 {
-    struct centrifuge_connect_sub result = {.channel = slice_of(sub->name)};
-    result.result.data = slice_of(sub->data);
+    struct centrifuge_connect_sub result = {.channel = text_slice(sub->name)};
+    result.result.data = text_slice(sub->data);
     if (sub->position.epoch != 0) {
         epoch_format(sub->position.epoch, epoch);
         result.result.epoch = (struct json_slice){epoch, EPOCH_TEXT_BYTES - 1};
@@ -173,7 +173,7 @@ static void write_reply(struct talk *talk, const struct connecting *connecting, 
     struct centrifuge_connect_result result = {
         .client = {id, sizeof id - 1},
         .version = {version, sizeof version - 1},
-        .data = slice_of(connecting->data),
+        .data = text_slice(connecting->data),
         .subs = subs->subs,
         .sub_count = connecting->count,
         .ping = (uint32_t)((ping + 999) / 1000),

@@ -15,8 +15,8 @@ static struct centrifuge_publication message_of(const struct publication *public
         .text = publication->text,
         .json = publication->json,
         .offset = publication->offset,
-        .info = slice_of((struct text){publication->info, publication->info_bytes}),
-        .tags = slice_of((struct text){publication->tags, publication->tags_bytes}),
+        .info = text_slice((struct text){publication->info, publication->info_bytes}),
+        .tags = text_slice((struct text){publication->tags, publication->tags_bytes}),
     };
 }
 

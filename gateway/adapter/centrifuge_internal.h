@@ -105,10 +105,6 @@ struct talk {
     bool refused;        /* connect was: what came with it is void */
 };
 
-static inline struct json_slice slice_of(struct text text)
-{
-    return text.bytes > 0 ? (struct json_slice){text.data, text.bytes} : (struct json_slice){0};
-}
 static inline struct text text_of(struct json_slice slice)
 {
     return (struct text){slice.data, slice.len};

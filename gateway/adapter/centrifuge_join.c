@@ -131,7 +131,7 @@ struct centrifuge_subscribe_result talk_result(struct talk *talk, const struct b
         .positioned = positioned,
         .recovered = positioned && answer->since_set && answer->recovered,
         .was_recovering = positioned && note.was_recovering,
-        .data = slice_of((struct text){answer->rest.data + sizeof note, answer->rest.bytes - sizeof note}),
+        .data = text_slice((struct text){answer->rest.data + sizeof note, answer->rest.bytes - sizeof note}),
     };
     if (positioned) {
         epoch_format(answer->position.epoch, epoch);
@@ -198,7 +198,7 @@ static void push_missed(struct talk *talk, const struct broker_request *answer)
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_SERVER_ERROR);
         return;
     }
-    struct json_slice channel = slice_of(answer->topic);
+    struct json_slice channel = text_slice(answer->topic);
     for (size_t i = 0; i < answer->item_count; i++)
         centrifuge_push_publication(&talk->out, channel, &publications[i]);
     free(publications);
@@ -232,7 +232,7 @@ static void ordered(struct talk *talk, const struct broker_request *answer)
         return;
     }
     struct centrifuge_subscribe_result result = talk_result(talk, answer, epoch);
-    centrifuge_push_subscribe(&talk->out, slice_of(answer->topic), &result);
+    centrifuge_push_subscribe(&talk->out, text_slice(answer->topic), &result);
     if (result.recovered)
         push_missed(talk, answer);
     talk_arm(talk);
@@ -277,6 +277,6 @@ bool talk_leave(struct talk *talk, struct text name)
 void talk_unsubscribe_push(struct talk *talk, struct text topic, uint32_t code)
 {
     const char *reason = centrifuge_unsubscribe_reason(code);
-    centrifuge_push_unsubscribe(&talk->out, slice_of(topic), code,
+    centrifuge_push_unsubscribe(&talk->out, text_slice(topic), code,
                                 (struct json_slice){reason, reason ? strlen(reason) : 0});
 }

@@ -197,8 +197,8 @@ bool talk_proxy(struct talk *talk, uint32_t command, struct proxy_ask *ask, enum
     ask->client = (struct json_slice){id, sizeof id - 1};
     if (ask->kind != PROXY_CONNECT)
         ask->user = (struct json_slice){who.user.bytes > 0 ? who.user.data : "", who.user.bytes};
-    ask->meta = slice_of(who.meta);
-    ask->headers = slice_of(who.headers);
+    ask->meta = text_slice(who.meta);
+    ask->headers = text_slice(who.headers);
     struct proxy_request *request = proxy_request_create(ask);
     if (!request)
         return false;
@@ -224,8 +224,8 @@ struct centrifuge_publication *publications_of(struct history_item *const *items
             .text = item->text,
             .json = item->json,
             .offset = item->offset,
-            .info = slice_of((struct text){history_item_info(item), item->info_bytes}),
-            .tags = slice_of((struct text){history_item_tags(item), item->tags_bytes}),
+            .info = text_slice((struct text){history_item_info(item), item->info_bytes}),
+            .tags = text_slice((struct text){history_item_tags(item), item->tags_bytes}),
         };
     }
     return publications;

@@ -32,11 +32,6 @@ static bool from_client(const struct broker_request *request)
     return memcmp(request->client, none, sizeof none) != 0;
 }
 
-static struct json_slice slice(struct text text)
-{
-    return text.bytes > 0 ? (struct json_slice){text.data, text.bytes} : (struct json_slice){0};
-}
-
 /* The client info of whoever asks, as publications, joins and leaves carry it. False without memory. */
 static bool write_info(const struct broker_request *request, struct json_out *out)
 {
@@ -45,8 +40,8 @@ static bool write_info(const struct broker_request *request, struct json_out *ou
     struct centrifuge_info info = {
         .user = {request->user.data, request->user.bytes},
         .client = {id, sizeof id - 1},
-        .conn_info = slice(request->conn_info),
-        .chan_info = slice(request->chan_info),
+        .conn_info = text_slice(request->conn_info),
+        .chan_info = text_slice(request->chan_info),
     };
     centrifuge_encode_info(out, &info);
     return !out->failed;
@@ -191,8 +186,8 @@ static void presence_visited(void *context, const struct presence_entry *entry)
     struct centrifuge_info info = {
         .user = {entry->user, entry->user_bytes},
         .client = {id, sizeof id - 1},
-        .conn_info = slice((struct text){entry->conn_info, entry->conn_info_bytes}),
-        .chan_info = slice((struct text){entry->chan_info, entry->chan_info_bytes}),
+        .conn_info = text_slice((struct text){entry->conn_info, entry->conn_info_bytes}),
+        .chan_info = text_slice((struct text){entry->chan_info, entry->chan_info_bytes}),
     };
     json_out_name_text(out, info.client);
     centrifuge_encode_info(out, &info);

@@ -11,6 +11,7 @@
 
 #include "gateway/broker/engine.h"
 #include "gateway/broker/mail.h"
+#include "proto/json_text.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -46,6 +47,12 @@ struct text {
     const char *data;
     size_t bytes;
 };
+
+/* The same as JSON writers take it: empty is absent. */
+static inline struct json_slice text_slice(struct text text)
+{
+    return text.bytes > 0 ? (struct json_slice){text.data, text.bytes} : (struct json_slice){0};
+}
 
 enum { BROKER_NO_REACTOR = UINT16_MAX };
 
