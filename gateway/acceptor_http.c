@@ -113,13 +113,13 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
         refuse(acceptor, pending, 403, "this Origin may not connect (listen.origins)", HANDSHAKE_HTTP_ORIGIN);
         return;
     }
-    bool conversation = adapter_get((enum adapter_id)adapter)->brings_token;
+    bool conversation = adapter_get((enum adapter_id)adapter)->sessions;
     struct identity_room *identity = &acceptor->identity;
     if (!pending_admit(acceptor, pending, request, !shared->settings->auth.anonymous && !conversation,
                        identity))
         return;
     struct adapter_admission *admission = &acceptor->admission;
-    adapter_get((enum adapter_id)adapter)->accept(shared->settings, request, admission);
+    adapter_accept((enum adapter_id)adapter, shared->settings, request, admission);
     if (admission->status != 101) {
         refuse(acceptor, pending, admission->status, admission->error, failure_of(admission->status));
         return;

@@ -118,11 +118,12 @@ struct adapter {
     const char *path;
     bool reads_messages; /* false: data frames are refused by close code 1008 at their header, nothing is
                             buffered */
-    bool brings_token; /* clients may say who they are in this protocol: an upgrade without a token is let in,
-                          and the adapter sees to auth.anonymous */
-    bool sessions;     /* link->session is there, opened() and ended() are called */
+    /* A conversation: link->session is there, opened() and ended() are called. Clients may say who they are
+     * in this protocol: an upgrade without a token is let in, and the adapter sees to auth.anonymous. */
+    bool sessions;
     bool (*enabled)(const struct settings *settings);
-    /* Fills *out; the request is a valid WebSocket upgrade for `path`. */
+    /* The request is a valid WebSocket upgrade for `path`; *out admits it without topics, subprotocol or
+     * `since`, and is changed where that is not so. Called by adapter_accept(). */
     void (*accept)(const struct settings *settings, const struct http_request *request,
                    struct adapter_admission *out);
     /* The connection has come to its reactor; its 101 is queued. `identity`: as identity_pack() has packed
@@ -161,5 +162,8 @@ extern const struct adapter adapter_raw, adapter_echo, adapter_centrifuge;
 
 /* By id; never NULL for id < ADAPTER_COUNT. */
 const struct adapter *adapter_get(enum adapter_id id);
+/* What an upgrade request gets. Fills *out. */
+void adapter_accept(enum adapter_id id, const struct settings *settings, const struct http_request *request,
+                    struct adapter_admission *out);
 /* By request path, or -1 when no enabled adapter serves it. */
 int adapter_route(const struct settings *settings, struct http_slice path);

@@ -62,14 +62,7 @@ static void accept_upgrade(const struct settings *settings, const struct http_re
                            struct adapter_admission *out)
 {
     (void)settings;
-    bool json = offered(request->websocket_protocol, "centrifuge-json");
-    out->status = 101;
-    out->error = NULL;
-    out->topic_count = 0;
-    out->topics_bytes = 0;
-    out->subprotocol[0] = '\0';
-    out->since_set = false;
-    if (json)
+    if (offered(request->websocket_protocol, "centrifuge-json"))
         memcpy(out->subprotocol, "centrifuge-json", sizeof "centrifuge-json");
     else if (offered(request->websocket_protocol, "centrifuge-protobuf") || wants_protobuf(request->query)) {
         out->status = 400;
@@ -382,7 +375,6 @@ const struct adapter adapter_centrifuge = {
     .path = "/connection/websocket",
     .reads_messages = true,
     .sessions = true,
-    .brings_token = true,
     .centrifuge_codes = true,
     .enabled = enabled,
     .accept = accept_upgrade,

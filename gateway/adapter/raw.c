@@ -82,13 +82,6 @@ static void raw_accept(const struct settings *settings, const struct http_reques
     size_t cursor = 0;
     if (limit == 0 || limit > TOPICS_MAX)
         limit = TOPICS_MAX;
-    out->status = 101;
-    out->error = NULL;
-    out->topic_count = 0;
-    out->topics_bytes = 0;
-    out->subprotocol[0] = '\0';
-    out->since_set = false;
-    out->since_offset = out->since_epoch = 0;
     for (;;) {
         /* Decoded in place: a topic is never longer than what names it in the query, so the room suffices for
          * what a head can carry. */

@@ -20,7 +20,7 @@ static void upgrade(const char *protocols, const char *query)
     struct http_request request = {.query = {query, strlen(query)},
                                    .websocket_protocol = {protocols, strlen(protocols)}};
     memset(&admission, 0xa5, sizeof admission);
-    adapter_centrifuge.accept(&settings, &request, &admission);
+    adapter_accept(ADAPTER_CENTRIFUGE, &settings, &request, &admission);
 }
 
 static void json_is_answered_when_it_is_offered(void **state)

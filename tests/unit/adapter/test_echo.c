@@ -68,7 +68,7 @@ static void every_upgrade_is_accepted_without_topics(void **state)
     struct settings settings = {.demo.enabled = true};
     struct http_request request = {.query = {"topic=a", 7}, .websocket_protocol = {"offered", 7}};
     memset(&admission, 0xa5, sizeof(admission));
-    adapter_echo.accept(&settings, &request, &admission);
+    adapter_accept(ADAPTER_ECHO, &settings, &request, &admission);
     assert_int_equal(admission.status, 101);
     assert_null(admission.error);
     assert_int_equal(admission.topic_count, 0);

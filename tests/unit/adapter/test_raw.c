@@ -18,7 +18,7 @@ static void accept_query(const char *query, uint64_t limit)
     struct http_request request = {.query = {query, strlen(query)},
                                    .websocket_protocol = {"offered", strlen("offered")}};
     memset(&admission, 0xa5, sizeof(admission)); /* as an acceptor's scratch may be */
-    adapter_raw.accept(&settings, &request, &admission);
+    adapter_accept(ADAPTER_RAW, &settings, &request, &admission);
 }
 
 static void assert_topics(const char *packed, uint8_t count)
