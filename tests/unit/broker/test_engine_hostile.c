@@ -3,6 +3,7 @@
 #include "gateway/broker/history.h"
 #include "gateway/broker/message.h"
 #include "gateway/broker/presence.h"
+#include "tests/unit/failing_memory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,37 +14,6 @@
 #include <cmocka.h>
 
 enum { TOPICS = 300, CLIENTS = 20, STEPS = 60000 };
-
-/* The linker puts these in the place of the allocators, for our own code. */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-
-static unsigned fail_one_in; /* 0: none */
-static unsigned fail_seed = 1;
-
-static bool fails(void)
-{
-    return fail_one_in && (unsigned)rand_r(&fail_seed) % fail_one_in == 0;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return fails() ? NULL : __real_realloc(memory, size);
-}
 
 static struct engine_topic topic_of(unsigned topic, char name[32])
 {

@@ -1,42 +1,8 @@
 /* Clients that do anything in any order, with and without memory: nothing may crash, leak or stay behind. */
 #include "pool_bench.h"
+#include "tests/unit/failing_memory.h"
 
 enum { PEERS = 24, STEPS = 12000 };
-
-/* The linker puts these in the place of the allocators, for our own code (not OpenSSL's). */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-
-static int fail_one_in; /* 0: none */
-static unsigned fail_seed;
-static uint64_t failed;
-
-static bool fails(void)
-{
-    if (!fail_one_in || rand_r(&fail_seed) % fail_one_in != 0)
-        return false;
-    failed++;
-    return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return fails() ? NULL : __real_realloc(memory, size);
-}
 
 struct world {
     struct bench *bench;

@@ -2,6 +2,7 @@
  * next one too, or is closed; nothing crashes, leaks or stays behind. */
 #include "gateway/base/log.h"
 #include "gateway/publisher_client.h"
+#include "tests/unit/failing_memory.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -16,41 +17,6 @@
 #include <cmocka.h>
 
 enum { PEERS = 10, LAZY = 7 /* and later ones seldom read */, STEPS = 30000, HEARD_MAX = 2 * 1024 * 1024 };
-
-/* The linker puts these in the place of the allocators, for our own code. */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-
-static int fail_one_in; /* 0: none */
-static unsigned fail_seed;
-static uint64_t failed;
-
-static bool fails(void)
-{
-    if (!fail_one_in || rand_r(&fail_seed) % fail_one_in != 0)
-        return false;
-    failed++;
-    return true;
-}
-
-void *__wrap_malloc(size_t size)
-{
-    return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return fails() ? NULL : __real_realloc(memory, size);
-}
 
 /* A listener's end; the first peer publishes. */
 struct peer {
