@@ -28,9 +28,8 @@ static void check(bool truth)
 #define assert_memory_equal(a, b, n) check(memcmp(a, b, n) == 0)
 #define fail_msg(...)                (fprintf(stderr, __VA_ARGS__), abort())
 
-#include "gateway/broker/engine_memory.h"
 #include "proto/json_text.h"
-#include "tests/unit/conn/pool_bench.h"
+#include "tests/unit/conn/broker_bench.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);
 
@@ -55,10 +54,7 @@ struct client {
 };
 
 struct stage {
-    struct bench *bench;
-    struct engine *engine;
-    struct broker *broker;
-    struct mailbox mail; /* the reactor's */
+    struct broker_bench own;
     struct topic_rule rules[6];
     struct client clients[PEERS];
     const uint8_t *at, *end;
@@ -98,45 +94,7 @@ static void stage_open(struct stage *stage)
     settings.presence.clients = 3;
     settings.topics.rules = stage->rules;
     settings.topics.count = sizeof stage->rules / sizeof *stage->rules;
-    stage->bench = bench_new_with(&settings);
-    struct engine_memory_config memory = {.history_bytes = 0};
-    stage->engine = engine_memory_create(&memory);
-    check(stage->engine && mailbox_init(&stage->mail));
-    struct mailbox *mail = &stage->mail;
-    struct broker_config config = {.reactors = 1,
-                                   .reactor_mail = &mail,
-                                   .message_bytes = 2000,
-                                   .settings = &stage->bench->settings,
-                                   .engine = stage->engine};
-    stage->broker = broker_create(&config);
-    check(stage->broker != NULL);
-    stage->bench->pool.broker_mail = broker_mailbox(stage->broker);
-    stage->bench->pool.own_mail = &stage->mail;
-}
-
-/* The reactor's part of a turn. */
-static void take_mail(struct stage *stage)
-{
-    for (struct mailbox_node *node = mailbox_detach(&stage->mail), *following; node; node = following) {
-        following = node->next;
-        struct mail *mail = (struct mail *)node;
-        if (mail->kind == MAIL_ORDER)
-            pool_ordered(&stage->bench->pool, (struct order_copy *)mail);
-        else if (mail->kind == MAIL_REQUEST && ((struct broker_request *)mail)->op != BROKER_SUBSCRIBE)
-            conn_answered(&stage->bench->pool, (struct broker_request *)mail);
-        else
-            fanout_accept(&stage->bench->fanout, mail);
-    }
-}
-
-static void settle(struct stage *stage)
-{
-    do {
-        broker_drain_mail(stage->broker);
-        broker_flush(stage->broker);
-        take_mail(stage);
-        bench_settle(stage->bench);
-    } while (mailbox_pending(broker_mailbox(stage->broker)) || mailbox_pending(&stage->mail));
+    broker_bench_init(&stage->own, &settings, 2000, 0);
 }
 
 /* What must be true when nothing is on its way
@@ -150,10 +108,10 @@ static void take_stats(void *context, enum engine_result result, struct presence
 
 static void check_topic(struct stage *stage, const char *name)
 {
-    struct pool *pool = &stage->bench->pool;
+    struct pool *pool = &stage->own.bench->pool;
     struct presence_stats present = {0};
     struct engine_topic engine_topic = {name, strlen(name), topic_hash(name, strlen(name))};
-    uint32_t subscribed = 0, standing = 0, most = (uint32_t)stage->bench->settings.presence.clients;
+    uint32_t subscribed = 0, standing = 0, most = (uint32_t)stage->own.bench->settings.presence.clients;
     uint32_t topic = topics_find(&pool->topics, name, strlen(name), engine_topic.hash);
     for (uint32_t i = 0; topic != TOPIC_NONE && i < pool->conns.fresh; i++) {
         struct conn *conn = pool_conn(pool, i);
@@ -165,10 +123,10 @@ static void check_topic(struct stage *stage, const char *name)
         subscribed++;
         standing += own->flags & SUBSCRIPTION_PRESENT ? 1 : 0;
     }
-    check(broker_subscribers(stage->broker, name, strlen(name)) == subscribed);
+    check(broker_subscribers(stage->own.broker, name, strlen(name)) == subscribed);
     if (topic != TOPIC_NONE)
         check(topics_at(&pool->topics, topic)->joining == 0);
-    stage->engine->ops->presence_stats(stage->engine, engine_topic, take_stats, &present);
+    stage->own.engine->ops->presence_stats(stage->own.engine, engine_topic, take_stats, &present);
     check(present.clients <= standing); /* who came when presence was full is not seen */
     check(present.clients == standing || standing > most || most == 3);
     if (standing == 0)
@@ -177,27 +135,18 @@ static void check_topic(struct stage *stage, const char *name)
 
 static void stage_close(struct stage *stage)
 {
-    settle(stage);
+    broker_bench_settle(&stage->own);
     for (int i = 0; i < TOPICS; i++)
         check_topic(stage, topics[i]);
-    for (uint32_t i = 0; i < stage->bench->pool.conns.fresh; i++) {
-        struct conn *conn = pool_conn(&stage->bench->pool, i);
-        if (conn->state == CONN_OPEN && pool_session(&stage->bench->pool, conn))
-            check(pool_session(&stage->bench->pool, conn)->asked == 0);
-        if (conn->state != CONN_FREE)
-            pool_destroy(&stage->bench->pool, conn, CLOSE_DRAIN);
+    for (uint32_t i = 0; i < stage->own.bench->pool.conns.fresh; i++) {
+        struct conn *conn = pool_conn(&stage->own.bench->pool, i);
+        if (conn->state == CONN_OPEN && pool_session(&stage->own.bench->pool, conn))
+            check(pool_session(&stage->own.bench->pool, conn)->asked == 0);
     }
-    pool_tell_broker(&stage->bench->pool);
-    settle(stage);
+    broker_bench_end_all(&stage->own);
     for (int i = 0; i < TOPICS; i++)
         check_topic(stage, topics[i]);
-    check(broker_topic_count(stage->broker) == 0);
-    check(broker_inflight_bytes(stage->broker) == 0);
-    broker_destroy(stage->broker);
-    stage->bench->pool.broker_mail = &stage->bench->broker_mail;
-    mailbox_fini(&stage->mail);
-    stage->engine->ops->destroy(stage->engine);
-    bench_fini(stage->bench);
+    broker_bench_fini(&stage->own);
     for (int i = 0; i < PEERS; i++)
         if (stage->clients[i].open)
             peer_fini(&stage->clients[i].peer);
@@ -257,7 +206,7 @@ static void hear(struct stage *stage, struct client *client)
 {
     static uint8_t payload[64 * KIB + 1];
     struct frame frame;
-    peer_read(stage->bench, &client->peer, SIZE_MAX);
+    peer_read(stage->own.bench, &client->peer, SIZE_MAX);
     if (!client->greeted) {
         char *end = client->peer.plain.len
                         ? memmem(client->peer.plain.data, client->peer.plain.len, "\r\n\r\n", 4)
@@ -292,7 +241,7 @@ static void come(struct stage *stage, struct client *client)
     uint8_t how = next(stage), which = next(stage);
     char names[64] = "";
     *client = (struct client){.open = true, .centrifuge = how & 1};
-    stage->bench->like = (struct transfer_record){0};
+    stage->own.bench->like = (struct transfer_record){0};
     bool since = how & 4, few = false;
     for (int i = 0; i < TOPICS && !client->centrifuge; i++) {
         if (!(which >> i & 1) || (since && *names) || strlen(names) > 40)
@@ -301,13 +250,13 @@ static void come(struct stage *stage, struct client *client)
         snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", *names ? "," : "", topics[i]);
     }
     if (!client->centrifuge) {
-        stage->bench->like.ask_broker = since || few;
-        stage->bench->like.since_set = since;
-        stage->bench->like.since_offset = how >> 4;
+        stage->own.bench->like.ask_broker = since || few;
+        stage->own.bench->like.since_set = since;
+        stage->own.bench->like.since_offset = how >> 4;
         if (!*names)
             strcpy(names, "plain");
     }
-    client->peer = peer_open_as(stage->bench, client->centrifuge ? ADAPTER_CENTRIFUGE : ADAPTER_RAW,
+    client->peer = peer_open_as(stage->own.bench, client->centrifuge ? ADAPTER_CENTRIFUGE : ADAPTER_RAW,
                                 how >> 1 & 1, names, SEND_BUFFER);
 }
 
@@ -326,7 +275,7 @@ static void say(struct stage *stage, struct client *client)
     client->bytes = 0;
     if (peer->tls) {
         uint8_t record[MESSAGE_MAX + 64 + TLS_RECORD_OVERHEAD];
-        bytes = peer_seal(stage->bench, peer, TLS_CONTENT_APPLICATION_DATA, frame, bytes, record);
+        bytes = peer_seal(stage->own.bench, peer, TLS_CONTENT_APPLICATION_DATA, frame, bytes, record);
         if (send(peer->fd, record, bytes, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)bytes)
             go(stage, client);
     } else if (send(peer->fd, frame, bytes, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)bytes)
@@ -393,7 +342,7 @@ static void publish(struct stage *stage)
     uint8_t what = next(stage);
     const char *topic = topics[what & (TOPICS - 1)];
     for (int i = 0; i <= (what >> 3 & 7); i++)
-        (void)broker_publish(stage->broker, topic, strlen(topic), what & 64 ? large : text,
+        (void)broker_publish(stage->own.broker, topic, strlen(topic), what & 64 ? large : text,
                              what & 64 ? sizeof large : sizeof text - 1);
 }
 
@@ -413,13 +362,13 @@ static void order(struct stage *stage)
     check(request != NULL);
     request->order = order_create(&wanted);
     check(request->order != NULL);
-    broker_serve(stage->broker, request);
+    broker_serve(stage->own.broker, request);
     broker_request_destroy(request);
 }
 
 static void end_from_inside(struct stage *stage)
 {
-    struct pool *pool = &stage->bench->pool;
+    struct pool *pool = &stage->own.bench->pool;
     uint32_t index = next(stage) % BENCH_CAPACITY;
     if (index >= pool->conns.fresh || pool_conn(pool, index)->state == CONN_FREE)
         return;
@@ -452,21 +401,21 @@ static void step(struct stage *stage)
         publish(stage);
         break;
     case 6:
-        broker_drain_mail(stage->broker);
+        broker_drain_mail(stage->own.broker);
         break;
     case 7:
-        broker_flush(stage->broker);
+        broker_flush(stage->own.broker);
         break;
     case 8:
-        take_mail(stage);
+        broker_bench_take_mail(&stage->own);
         break;
     case 9:
-        stage->bench->slice = 1 + (what >> 4);
-        (void)bench_turn(stage->bench);
+        stage->own.bench->slice = 1 + (what >> 4);
+        (void)bench_turn(stage->own.bench);
         break;
     case 10:
-        stage->bench->now += 1u << (what >> 4);
-        (void)bench_turn(stage->bench);
+        stage->own.bench->now += 1u << (what >> 4);
+        (void)bench_turn(stage->own.bench);
         break;
     case 11:
         if (client->open)
@@ -483,7 +432,7 @@ static void step(struct stage *stage)
         end_from_inside(stage);
         break;
     default:
-        settle(stage);
+        broker_bench_settle(&stage->own);
         for (int i = 0; i < TOPICS; i++)
             check_topic(stage, topics[i]);
     }

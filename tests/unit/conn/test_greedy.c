@@ -1,19 +1,13 @@
 /* Clients that ask for more than their share: of the broker's time, of memory, of a reactor's. A real broker
  * and its engine, which take their turns when the test says so. */
-#include "pool_bench.h"
-
-#include "gateway/broker/engine_memory.h"
+#include "broker_bench.h"
 
 enum { RULES = 4, INFLIGHT = 64 * 1024 };
 
 struct stage {
-    struct bench *bench;
-    struct engine *engine;
-    struct broker *broker;
-    struct mailbox mail; /* the reactor's */
+    struct broker_bench own;
     struct topic_rule rules[RULES];
     unsigned command;
-    uint64_t answer_bytes, busy; /* of the mail taken so far: JSON, refusals */
 };
 
 static char *pattern(const char *text)
@@ -37,68 +31,13 @@ static struct stage *stage_new(void)
     settings.auth.anonymous = true;
     settings.topics.rules = stage->rules;
     settings.topics.count = RULES;
-    stage->bench = bench_new_with(&settings);
-    struct engine_memory_config memory = {.history_bytes = 0};
-    stage->engine = engine_memory_create(&memory);
-    assert_non_null(stage->engine);
-    assert_true(mailbox_init(&stage->mail));
-    struct mailbox *mail = &stage->mail;
-    struct broker_config config = {.reactors = 1,
-                                   .reactor_mail = &mail,
-                                   .message_bytes = 64 * KIB,
-                                   .inflight_bytes = INFLIGHT,
-                                   .settings = &stage->bench->settings,
-                                   .engine = stage->engine};
-    stage->broker = broker_create(&config);
-    assert_non_null(stage->broker);
-    stage->bench->pool.broker_mail = broker_mailbox(stage->broker);
-    stage->bench->pool.own_mail = &stage->mail;
+    broker_bench_init(&stage->own, &settings, 64 * KIB, INFLIGHT);
     return stage;
-}
-
-/* The reactor's part of a turn. */
-static void take_mail(struct stage *stage)
-{
-    for (struct mailbox_node *node = mailbox_detach(&stage->mail), *next; node; node = next) {
-        next = node->next;
-        struct mail *mail = (struct mail *)node;
-        if (mail->kind == MAIL_REQUEST) {
-            stage->answer_bytes += ((struct broker_request *)mail)->json_bytes;
-            stage->busy += ((struct broker_request *)mail)->result == BROKER_BUSY;
-        }
-        if (mail->kind == MAIL_REQUEST && ((struct broker_request *)mail)->op != BROKER_SUBSCRIBE)
-            conn_answered(&stage->bench->pool, (struct broker_request *)mail);
-        else
-            fanout_accept(&stage->bench->fanout, mail);
-    }
-}
-
-static void settle(struct stage *stage)
-{
-    do {
-        broker_drain_mail(stage->broker);
-        broker_flush(stage->broker);
-        take_mail(stage);
-        bench_settle(stage->bench);
-    } while (mailbox_pending(broker_mailbox(stage->broker)) || mailbox_pending(&stage->mail));
 }
 
 static void stage_free(struct stage *stage)
 {
-    struct pool *pool = &stage->bench->pool;
-    settle(stage);
-    for (uint32_t i = 0; i < pool->conns.fresh; i++)
-        if (pool_conn(pool, i)->state != CONN_FREE)
-            pool_destroy(pool, pool_conn(pool, i), CLOSE_DRAIN);
-    pool_tell_broker(pool);
-    settle(stage);
-    assert_int_equal(broker_topic_count(stage->broker), 0);
-    assert_int_equal(broker_inflight_bytes(stage->broker), 0);
-    broker_destroy(stage->broker);
-    pool->broker_mail = &stage->bench->broker_mail;
-    mailbox_fini(&stage->mail);
-    stage->engine->ops->destroy(stage->engine);
-    bench_fini(stage->bench);
+    broker_bench_fini(&stage->own);
     free(stage);
 }
 
@@ -108,16 +47,16 @@ static void say(struct stage *stage, struct peer *peer, const char *command)
     char text[8 * KIB];
     int bytes = snprintf(text, sizeof text, "{\"id\":%u,%s}", ++stage->command, command);
     assert_true(bytes > 0 && (size_t)bytes < sizeof text);
-    peer_frame(stage->bench, peer, WS_TEXT, true, text, (size_t)bytes);
+    peer_frame(stage->own.bench, peer, WS_TEXT, true, text, (size_t)bytes);
 }
 
 static struct peer connected(struct stage *stage, int send_buffer)
 {
-    struct peer peer = peer_open_as(stage->bench, ADAPTER_CENTRIFUGE, 0, "", send_buffer);
+    struct peer peer = peer_open_as(stage->own.bench, ADAPTER_CENTRIFUGE, 0, "", send_buffer);
     say(stage, &peer, "\"connect\":{}");
-    settle(stage);
-    peer_expect_101(stage->bench, &peer);
-    peer_read(stage->bench, &peer, SIZE_MAX);
+    broker_bench_settle(&stage->own);
+    peer_expect_101(stage->own.bench, &peer);
+    peer_read(stage->own.bench, &peer, SIZE_MAX);
     struct frame frame;
     assert_true(peer_next(&peer, &frame, NULL));
     return peer;
@@ -127,7 +66,7 @@ static struct peer connected(struct stage *stage, int send_buffer)
 static unsigned count_heard(struct stage *stage, struct peer *peer, const char *text)
 {
     unsigned count = 0;
-    peer_drain(stage->bench, peer);
+    peer_drain(stage->own.bench, peer);
     const char *at = (const char *)peer->plain.data, *end = at + peer->plain.len;
     while (peer->plain.len && (at = memmem(at, (size_t)(end - at), text, strlen(text)))) {
         count++;
@@ -146,17 +85,17 @@ static void who_comes_and_goes_without_waiting_has_few_joins_under_way(void **st
         say(stage, &peer, "\"subscribe\":{\"channel\":\"past:a\",\"recover\":true}");
         say(stage, &peer, "\"unsubscribe\":{\"channel\":\"past:a\"}");
         if (i % 20 == 0)
-            peer_drain(stage->bench, &peer); /* the broker has no turn */
+            peer_drain(stage->own.bench, &peer); /* the broker has no turn */
     }
-    bench_settle(stage->bench);
-    const struct pool *pool = &stage->bench->pool;
+    bench_settle(stage->own.bench);
+    const struct pool *pool = &stage->own.bench->pool;
     uint32_t topic = topics_find(&pool->topics, "past:a", 6, topic_hash("past:a", 6));
     assert_int_not_equal(topic, TOPIC_NONE);
     assert_in_range(topics_at(&pool->topics, topic)->joining, 1, UINT8_MAX);
     assert_int_equal(count_heard(stage, &peer, "\"code\":111"), 2000 - UINT8_MAX);
-    settle(stage); /* answered, it may go on */
+    broker_bench_settle(&stage->own); /* answered, it may go on */
     say(stage, &peer, "\"subscribe\":{\"channel\":\"past:a\"}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &peer, "\"positioned\":true"), 1);
     peer_fini(&peer);
     stage_free(stage);
@@ -168,13 +107,13 @@ static void who_was_never_let_in_neither_publishes_nor_leaves(void **state)
     struct stage *stage = stage_new();
     struct peer inside = connected(stage, 0), outside = connected(stage, 0);
     say(stage, &inside, "\"subscribe\":{\"channel\":\"few:a\",\"join_leave\":true}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     for (int i = 0; i < 3; i++) {
         say(stage, &outside, "\"subscribe\":{\"channel\":\"few:a\"}");
         say(stage, &outside, "\"publish\":{\"channel\":\"few:a\",\"data\":1}");
         say(stage, &outside, "\"unsubscribe\":{\"channel\":\"few:a\"}");
     }
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &outside, "\"code\":103"), 3); /* nor does it publish */
     assert_int_equal(count_heard(stage, &inside, "\"leave\":{"), 0);
     peer_fini(&inside);
@@ -188,27 +127,27 @@ static void who_was_let_in_and_did_not_wait_for_it_leaves(void **state)
     struct stage *stage = stage_new();
     struct peer inside = connected(stage, 0), other = connected(stage, 0);
     say(stage, &inside, "\"subscribe\":{\"channel\":\"here:a\",\"join_leave\":true}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     for (int i = 0; i < 3; i++) { /* the last time it stays */
         say(stage, &other, "\"subscribe\":{\"channel\":\"here:a\"}");
         if (i < 2)
             say(stage, &other, "\"unsubscribe\":{\"channel\":\"here:a\"}");
     }
     say(stage, &other, "\"presence_stats\":{\"channel\":\"here:a\"}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &other, "\"num_clients\":2"), 1);
     say(stage, &inside, "\"presence_stats\":{\"channel\":\"here:a\"}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &inside, "\"num_clients\":2"), 1);
     say(stage, &other, "\"unsubscribe\":{\"channel\":\"here:a\"}");
     say(stage, &other, "\"subscribe\":{\"channel\":\"here:a\"}");
     say(stage, &other, "\"unsubscribe\":{\"channel\":\"here:a\"}");
     say(stage, &inside, "\"presence_stats\":{\"channel\":\"here:a\"}");
-    bench_settle(stage->bench);
+    bench_settle(stage->own.bench);
     peer_fini(&other); /* gone before the answer */
-    settle(stage);
+    broker_bench_settle(&stage->own);
     say(stage, &inside, "\"presence_stats\":{\"channel\":\"here:a\"}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &inside, "\"num_clients\":1"), 1);
     peer_fini(&inside);
     stage_free(stage);
@@ -217,13 +156,13 @@ static void who_was_let_in_and_did_not_wait_for_it_leaves(void **state)
 /* Everybody has a turn, but fan-out has none: messages wait. */
 static void turn_without_fanout(struct stage *stage)
 {
-    uint32_t slice = stage->bench->slice;
-    stage->bench->slice = 0;
-    (void)bench_turn(stage->bench);
-    broker_drain_mail(stage->broker);
-    take_mail(stage);
-    (void)bench_turn(stage->bench);
-    stage->bench->slice = slice;
+    uint32_t slice = stage->own.bench->slice;
+    stage->own.bench->slice = 0;
+    (void)bench_turn(stage->own.bench);
+    broker_drain_mail(stage->own.broker);
+    broker_bench_take_mail(&stage->own);
+    (void)bench_turn(stage->own.bench);
+    stage->own.bench->slice = slice;
 }
 
 static void publish_much(struct stage *stage, struct peer *peer)
@@ -242,18 +181,18 @@ static void who_publishes_faster_than_is_delivered_is_refused(void **state)
     struct stage *stage = stage_new();
     struct peer peer = connected(stage, 0);
     say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     for (int i = 0; i < 100; i++) {
         publish_much(stage, &peer);
-        assert_true(broker_inflight_bytes(stage->broker) < INFLIGHT + 8 * KIB);
+        assert_true(broker_inflight_bytes(stage->own.broker) < INFLIGHT + 8 * KIB);
     }
-    assert_in_range(stage->busy, 50, 99);
-    settle(stage); /* delivered: it may go on */
-    assert_int_equal(count_heard(stage, &peer, "\"code\":111"), stage->busy);
-    stage->busy = 0;
+    assert_in_range(stage->own.busy, 50, 99);
+    broker_bench_settle(&stage->own); /* delivered: it may go on */
+    assert_int_equal(count_heard(stage, &peer, "\"code\":111"), stage->own.busy);
+    stage->own.busy = 0;
     publish_much(stage, &peer);
-    settle(stage);
-    assert_int_equal(stage->busy, 0);
+    broker_bench_settle(&stage->own);
+    assert_int_equal(stage->own.busy, 0);
     assert_int_equal(count_heard(stage, &peer, "\"pub\":{"), 1);
     peer_fini(&peer);
     stage_free(stage);
@@ -265,19 +204,19 @@ static void nobody_is_announced_while_too_much_waits(void **state)
     struct stage *stage = stage_new();
     struct peer peer = connected(stage, 0), late = connected(stage, 0);
     say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
-    settle(stage);
-    while (!broker_congested(stage->broker))
+    broker_bench_settle(&stage->own);
+    while (!broker_congested(stage->own.broker))
         publish_much(stage, &peer);
     say(stage, &late, "\"subscribe\":{\"channel\":\"here:a\"}");
     turn_without_fanout(stage);
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &late, "\"code\":111"), 1);
     say(stage, &late, "\"presence_stats\":{\"channel\":\"here:a\"}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &late, "\"num_clients\":1"), 0);
     say(stage, &late, "\"subscribe\":{\"channel\":\"here:a\"}");
     say(stage, &late, "\"presence_stats\":{\"channel\":\"here:a\"}");
-    settle(stage);
+    broker_bench_settle(&stage->own);
     assert_int_equal(count_heard(stage, &late, "\"num_clients\":1"), 1);
     peer_fini(&peer);
     peer_fini(&late);
@@ -297,7 +236,7 @@ static void crowd(struct stage *stage, uint32_t from, uint32_t to)
     for (uint32_t i = from; i < to; i++) {
         struct presence_entry entry = {.owner = 1, .user = "somebody", .user_bytes = 8};
         memcpy(entry.client, &i, sizeof i);
-        stage->engine->ops->presence_add(stage->engine, topic, &entry, 0, added, NULL);
+        stage->own.engine->ops->presence_add(stage->own.engine, topic, &entry, 0, added, NULL);
     }
 }
 
@@ -311,22 +250,22 @@ static void answers_about_a_crowd_do_not_pile_up(void **state)
     for (int i = 0; i < ASKED; i++) {
         say(stage, &peer, "\"presence\":{\"channel\":\"here:a\"}");
         if (i % 50 == 0)
-            bench_settle(stage->bench);
+            bench_settle(stage->own.bench);
     }
-    bench_settle(stage->bench);
-    broker_drain_mail(stage->broker);
-    take_mail(stage);
-    assert_in_range(stage->answer_bytes, ANSWERS_MAX / 2, ANSWERS_MAX + 128 * KIB);
-    assert_in_range(stage->busy, 1, ASKED - 50);
+    bench_settle(stage->own.bench);
+    broker_drain_mail(stage->own.broker);
+    broker_bench_take_mail(&stage->own);
+    assert_in_range(stage->own.answer_bytes, ANSWERS_MAX / 2, ANSWERS_MAX + 128 * KIB);
+    assert_in_range(stage->own.busy, 1, ASKED - 50);
     peer_fini(&peer);
-    settle(stage);
+    broker_bench_settle(&stage->own);
     /* One that no client could take is not even made. */
     struct peer other = connected(stage, 0);
     crowd(stage, 1000, 2000);
-    stage->answer_bytes = 0;
+    stage->own.answer_bytes = 0;
     say(stage, &other, "\"presence\":{\"channel\":\"here:a\"}");
-    settle(stage);
-    assert_int_equal(stage->answer_bytes, 0);
+    broker_bench_settle(&stage->own);
+    assert_int_equal(stage->own.answer_bytes, 0);
     assert_int_equal(count_heard(stage, &other, "\"code\":106"), 1);
     peer_fini(&other);
     stage_free(stage);

@@ -1,17 +1,12 @@
 /* Joining a topic with what was missed: a real broker and its engine, one pool, raw clients that come, go and
  * come back with ?since=, a reactor that is slow as chance will have it. Checked against the plain list of
  * what was published: whoever has not been told of a gap has every message once and in order. */
-#include "pool_bench.h"
-
-#include "gateway/broker/engine_memory.h"
+#include "broker_bench.h"
 
 enum { CLIENTS = 12, STEPS = 4000, HISTORY = 40 };
 
 struct stage {
-    struct bench *bench;
-    struct engine *engine;
-    struct broker *broker;
-    struct mailbox mail; /* the reactor's */
+    struct broker_bench own;
     struct topic_rule rule;
     uint64_t published; /* the payload of message n is n as text, and n is its offset */
     uint64_t random;
@@ -33,64 +28,13 @@ static struct stage *stage_new(uint64_t seed)
     struct settings settings = bench_settings();
     settings.topics.rules = &stage->rule;
     settings.topics.count = 1;
-    stage->bench = bench_new_with(&settings);
-    struct engine_memory_config memory = {.history_bytes = 0};
-    stage->engine = engine_memory_create(&memory);
-    assert_non_null(stage->engine);
-    assert_true(mailbox_init(&stage->mail));
-    struct mailbox *mail = &stage->mail;
-    struct broker_config config = {.reactors = 1,
-                                   .reactor_mail = &mail,
-                                   .message_bytes = 1000,
-                                   .settings = &stage->bench->settings,
-                                   .engine = stage->engine};
-    stage->broker = broker_create(&config);
-    assert_non_null(stage->broker);
-    stage->bench->pool.broker_mail = broker_mailbox(stage->broker);
-    stage->bench->pool.own_mail = &stage->mail;
+    broker_bench_init(&stage->own, &settings, 1000, 0);
     return stage;
-}
-
-/* The reactor's part of a turn. */
-static void take_mail(struct stage *stage)
-{
-    for (struct mailbox_node *node = mailbox_detach(&stage->mail), *next; node; node = next) {
-        next = node->next;
-        struct mail *mail = (struct mail *)node;
-        if (mail->kind == MAIL_ORDER)
-            pool_ordered(&stage->bench->pool, (struct order_copy *)mail);
-        else if (mail->kind == MAIL_REQUEST && ((struct broker_request *)mail)->op != BROKER_SUBSCRIBE)
-            conn_answered(&stage->bench->pool, (struct broker_request *)mail);
-        else
-            fanout_accept(&stage->bench->fanout, mail);
-    }
-}
-
-static void settle(struct stage *stage)
-{
-    do {
-        broker_drain_mail(stage->broker);
-        broker_flush(stage->broker);
-        take_mail(stage);
-        bench_settle(stage->bench);
-    } while (mailbox_pending(broker_mailbox(stage->broker)) || mailbox_pending(&stage->mail));
 }
 
 static void stage_free(struct stage *stage)
 {
-    settle(stage);
-    for (uint32_t i = 0; i < stage->bench->pool.conns.fresh; i++)
-        if (pool_conn(&stage->bench->pool, i)->state != CONN_FREE)
-            pool_destroy(&stage->bench->pool, pool_conn(&stage->bench->pool, i), CLOSE_DRAIN);
-    pool_tell_broker(&stage->bench->pool);
-    settle(stage);
-    assert_int_equal(broker_topic_count(stage->broker), 0);
-    assert_int_equal(broker_inflight_bytes(stage->broker), 0);
-    broker_destroy(stage->broker);
-    stage->bench->pool.broker_mail = &stage->bench->broker_mail;
-    mailbox_fini(&stage->mail);
-    stage->engine->ops->destroy(stage->engine);
-    bench_fini(stage->bench);
+    broker_bench_fini(&stage->own);
     free(stage);
 }
 
@@ -98,7 +42,7 @@ static void publish(struct stage *stage, const char *topic)
 {
     char text[32];
     int bytes = snprintf(text, sizeof text, "%llu", (unsigned long long)++stage->published);
-    assert_true(broker_publish(stage->broker, topic, strlen(topic), text, (size_t)bytes) >= 0);
+    assert_true(broker_publish(stage->own.broker, topic, strlen(topic), text, (size_t)bytes) >= 0);
 }
 
 struct client {
@@ -112,9 +56,9 @@ struct client {
 
 static void come(struct stage *stage, struct client *client)
 {
-    stage->bench->like =
+    stage->own.bench->like =
         (struct transfer_record){.ask_broker = 1, .since_set = 1, .since_offset = client->since};
-    client->peer = peer_open(stage->bench, 0, "t", 0);
+    client->peer = peer_open(stage->own.bench, 0, "t", 0);
     client->open = true;
     client->greeted = false;
 }
@@ -130,10 +74,10 @@ static void go(struct client *client)
 static void read_client(struct stage *stage, struct client *client)
 {
     if (!client->greeted) {
-        peer_expect_101(stage->bench, &client->peer);
+        peer_expect_101(stage->own.bench, &client->peer);
         client->greeted = true;
     }
-    peer_read(stage->bench, &client->peer, SIZE_MAX);
+    peer_read(stage->own.bench, &client->peer, SIZE_MAX);
     uint8_t payload[64 * KIB] = {0};
     struct frame frame;
     while (peer_next(&client->peer, &frame, payload)) {
@@ -165,17 +109,17 @@ static void step(struct stage *stage, struct client *clients)
             publish(stage, "t");
         break;
     case 2:
-        broker_drain_mail(stage->broker);
+        broker_drain_mail(stage->own.broker);
         break;
     case 3:
-        broker_flush(stage->broker);
+        broker_flush(stage->own.broker);
         break;
     case 4:
-        take_mail(stage);
+        broker_bench_take_mail(&stage->own);
         break;
     case 5:
-        stage->bench->slice = 1 + chance(stage, 7);
-        (void)bench_turn(stage->bench);
+        stage->own.bench->slice = 1 + chance(stage, 7);
+        (void)bench_turn(stage->own.bench);
         break;
     case 6:
         if (!client->open)
@@ -202,7 +146,7 @@ static void whoever_comes_back_misses_nothing_and_sees_nothing_twice(void **stat
         struct client clients[CLIENTS] = {0};
         for (int i = 0; i < STEPS; i++)
             step(stage, clients);
-        settle(stage);
+        broker_bench_settle(&stage->own);
         for (int i = 0; i < CLIENTS; i++) {
             if (clients[i].open) {
                 read_client(stage, &clients[i]);
@@ -223,22 +167,22 @@ static void a_topic_with_max_subscribers_refuses_one_more(void **state)
     (void)state;
     struct stage *stage = stage_new(1);
     stage->rule.max_subscribers = 2;
-    stage->bench->like = (struct transfer_record){.ask_broker = 1};
+    stage->own.bench->like = (struct transfer_record){.ask_broker = 1};
     struct peer peers[3];
     for (int i = 0; i < 3; i++) {
-        peers[i] = peer_open(stage->bench, 0, "t", 0);
-        settle(stage);
-        peer_expect_101(stage->bench, &peers[i]);
+        peers[i] = peer_open(stage->own.bench, 0, "t", 0);
+        broker_bench_settle(&stage->own);
+        peer_expect_101(stage->own.bench, &peers[i]);
     }
     peer_expect_close(&peers[2], 1013);
     peer_fini(&peers[0]);
-    settle(stage);
-    struct peer again = peer_open(stage->bench, 0, "t", 0);
-    settle(stage);
-    peer_expect_101(stage->bench, &again);
+    broker_bench_settle(&stage->own);
+    struct peer again = peer_open(stage->own.bench, 0, "t", 0);
+    broker_bench_settle(&stage->own);
+    peer_expect_101(stage->own.bench, &again);
     publish(stage, "t");
-    settle(stage);
-    peer_read(stage->bench, &again, SIZE_MAX);
+    broker_bench_settle(&stage->own);
+    peer_read(stage->own.bench, &again, SIZE_MAX);
     peer_expect(&again, WS_TEXT, "1", 1);
     for (int i = 1; i < 3; i++)
         peer_fini(&peers[i]);
@@ -251,19 +195,19 @@ static void whoever_counts_from_a_position_is_closed_rather_than_left_without_a_
     (void)state;
     struct stage *stage = stage_new(1);
     stage->rule.slow_consumer = SLOW_DROP_OLDEST;
-    stage->bench->settings.limits.outbox_bytes = 2000;
+    stage->own.bench->settings.limits.outbox_bytes = 2000;
     publish(stage, "t");
-    stage->bench->like = (struct transfer_record){.ask_broker = 1, .since_set = 1};
-    struct peer peer = peer_open(stage->bench, 0, "t", 2048);
-    settle(stage);
+    stage->own.bench->like = (struct transfer_record){.ask_broker = 1, .since_set = 1};
+    struct peer peer = peer_open(stage->own.bench, 0, "t", 2048);
+    broker_bench_settle(&stage->own);
     for (int i = 0; i < 2000; i++) {
         publish(stage, "t");
         if (i % 5 == 0)
-            settle(stage);
+            broker_bench_settle(&stage->own);
     }
-    settle(stage);
-    peer_expect_101(stage->bench, &peer);
-    peer_drain(stage->bench, &peer);
+    broker_bench_settle(&stage->own);
+    peer_expect_101(stage->own.bench, &peer);
+    peer_drain(stage->own.bench, &peer);
     uint8_t payload[64 * KIB];
     struct frame frame;
     uint64_t count = 0;
@@ -287,11 +231,11 @@ static void the_broker_is_asked_before_the_upgrade_is_answered(void **state)
 {
     (void)state;
     struct stage *stage = stage_new(1);
-    stage->bench->like = (struct transfer_record){.ask_broker = 1};
-    stage->bench->vanished = true; /* its 101 cannot be sent: with that it ends */
-    struct peer peer = peer_open(stage->bench, 0, "t", 0);
-    assert_null(peer_conn(stage->bench, &peer));
-    struct mailbox *mail = broker_mailbox(stage->broker);
+    stage->own.bench->like = (struct transfer_record){.ask_broker = 1};
+    stage->own.bench->vanished = true; /* its 101 cannot be sent: with that it ends */
+    struct peer peer = peer_open(stage->own.bench, 0, "t", 0);
+    assert_null(peer_conn(stage->own.bench, &peer));
+    struct mailbox *mail = broker_mailbox(stage->own.broker);
     uint32_t interest = 0, asked = 0;
     for (struct mailbox_node *node = mailbox_detach(mail), *next; node; node = next) {
         next = node->next;
@@ -313,18 +257,18 @@ static void who_leaves_before_the_answer_is_not_joined(void **state)
     (void)state;
     struct stage *stage = stage_new(1);
     publish(stage, "t");
-    stage->bench->like = (struct transfer_record){.ask_broker = 1, .since_set = 1};
-    struct peer gone = peer_open(stage->bench, 0, "t", 0);
-    broker_drain_mail(stage->broker); /* the answer is on its way */
+    stage->own.bench->like = (struct transfer_record){.ask_broker = 1, .since_set = 1};
+    struct peer gone = peer_open(stage->own.bench, 0, "t", 0);
+    broker_drain_mail(stage->own.broker); /* the answer is on its way */
     peer_fini(&gone);
-    bench_settle(stage->bench);
-    struct peer other = peer_open(stage->bench, 0, "t", 0); /* in the same slot */
-    settle(stage);
-    peer_expect_101(stage->bench, &other);
+    bench_settle(stage->own.bench);
+    struct peer other = peer_open(stage->own.bench, 0, "t", 0); /* in the same slot */
+    broker_bench_settle(&stage->own);
+    peer_expect_101(stage->own.bench, &other);
     peer_expect(&other, WS_TEXT, "1", 1);
     publish(stage, "t");
-    settle(stage);
-    peer_read(stage->bench, &other, SIZE_MAX);
+    broker_bench_settle(&stage->own);
+    peer_read(stage->own.bench, &other, SIZE_MAX);
     peer_expect(&other, WS_TEXT, "2", 1);
     assert_int_equal(other.plain.len, 0);
     peer_fini(&other);
