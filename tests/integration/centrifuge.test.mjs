@@ -1,26 +1,21 @@
 // The published Centrifuge SDK, unmodified, against the gateway.
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import WebSocket from 'ws';
-import { client, now, secret, subscribe, subscriber, token, topics } from './lib/centrifuge.mjs';
+import { client, now, secret, subscribe, subscriber, token } from './lib/centrifuge.mjs';
 import { Gateway, own, until } from './lib/gateway.mjs';
 import { relay } from './lib/relay.mjs';
 
-const folder = mkdtempSync(join(tmpdir(), 'pushgate-topics-'));
-after(() => rmSync(folder, { recursive: true, force: true }));
-const rules = topics(folder, {
+const topics = {
   'chat:*': { history_size: 100, history_ttl: '5m', recover: 'on', presence: 'on', join_leave: 'on', publish: 'subscribers' },
   'short:*': { history_size: 2, recover: 'on' },
   'secret:*': { subscribe: 'token' },
   'users:*': { subscribe: 'authenticated', publish: 'authenticated', presence: 'on', join_leave: 'on' },
-});
-const settings = { ...rules, 'auth.hmac_secret': secret, 'limits.topics_per_connection': 200 };
+};
+const settings = { 'auth.hmac_secret': secret, 'limits.topics_per_connection': 200 };
 
 /** Raw messages of a `ws` client, without the SDK. */
 async function raw(t, gateway, protocols = []) {
@@ -37,7 +32,7 @@ async function raw(t, gateway, protocols = []) {
 for (const transport of ['ws', 'wss']) {
   describe(`the SDK over ${transport}`, () => {
     let gateway;
-    before(async () => { gateway = await Gateway.start(settings); });
+    before(async () => { gateway = await Gateway.start(settings, { topics }); });
     after(() => gateway?.stop());
     const where = () => gateway[transport];
     const secure = () => transport === 'wss' ? { pem: gateway.certificate.pem } : {};
@@ -193,7 +188,7 @@ for (const transport of ['ws', 'wss']) {
 
 describe('tokens', () => {
   let gateway;
-  before(async () => { gateway = await Gateway.start(settings); });
+  before(async () => { gateway = await Gateway.start(settings, { topics }); });
   after(() => gateway?.stop());
 
   test('a connection lives on with fresh tokens', async t => {
@@ -266,7 +261,7 @@ describe('tokens', () => {
 });
 
 test('without anonymous clients a token is needed, in connect or in the URL', async t => {
-  const gateway = await own(t, { ...settings, 'auth.anonymous': 'off' });
+  const gateway = await own(t, { ...settings, 'auth.anonymous': 'off' }, { topics });
   const nobody = client(t, gateway.ws);
   nobody.connect();
   assert.deepEqual(await nobody.log.next('disconnected'), { code: 101, reason: 'unauthorized' });
@@ -283,7 +278,7 @@ test('without anonymous clients a token is needed, in connect or in the URL', as
 });
 
 test('a restarted gateway is another stream, and the client is told', async t => {
-  const first = await Gateway.start(settings);
+  const first = await Gateway.start(settings, { topics });
   let port = first.ws, line;
   try {
     line = await relay(t, () => port);
@@ -291,7 +286,7 @@ test('a restarted gateway is another stream, and the client is told', async t =>
     const publisher = await first.publisher();
     for (let n = 1; n <= 3; n++) await publisher.publish('chat:a', String(n));
     await until('three publications', () => subscription.data().length === 3);
-    const second = await own(t, settings);
+    const second = await own(t, settings, { topics });
     const again = await second.publisher();
     for (let n = 1; n <= 5; n++) await again.publish('chat:a', String(n + 100));
     port = second.ws;
@@ -323,9 +318,9 @@ describe('the backend decides', () => {
     await once(backend, 'listening');
     const url = `http://127.0.0.1:${backend.address().port}`;
     gateway = await Gateway.start({
-      ...rules, 'proxy.connect': `${url}/connect`, 'proxy.refresh': `${url}/refresh`, 'proxy.subscribe': `${url}/subscribe`,
+      'proxy.connect': `${url}/connect`, 'proxy.refresh': `${url}/refresh`, 'proxy.subscribe': `${url}/subscribe`,
       'proxy.publish': `${url}/publish`, 'proxy.rpc': `${url}/rpc`, 'proxy.timeout': '500ms', 'proxy.headers': 'X-Who',
-    });
+    }, { topics });
   });
   after(async () => {
     await gateway?.stop();
@@ -394,7 +389,7 @@ describe('the backend decides', () => {
 
 describe('without the SDK', () => {
   let gateway;
-  before(async () => { gateway = await Gateway.start({ ...settings, 'idle.ping_interval': '300ms', 'idle.timeout': '5s', 'limits.handshake_timeout': '1s' }); });
+  before(async () => { gateway = await Gateway.start({ ...settings, 'idle.ping_interval': '300ms', 'idle.timeout': '5s', 'limits.handshake_timeout': '1s' }, { topics }); });
   after(() => gateway?.stop());
 
   test('pings come as the reply to connect promised, and whoever answers them stays', async t => {

@@ -1,8 +1,6 @@
 // Clients of the Centrifuge protocol as people have them: the published SDK, with everything that it tells written down.
 import { Centrifuge } from 'centrifuge';
 import { SignJWT } from 'jose';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import WebSocket from 'ws';
 import { until } from './gateway.mjs';
 
@@ -10,14 +8,6 @@ export const secret = '5f9c1d0e7b3a48269c0d1e2f3a4b5c6d7e8f90a1b2c3d4e5f60718293
 export const now = () => Math.floor(Date.now() / 1000);
 /** A token with these claims. */
 export const token = claims => new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).sign(new TextEncoder().encode(secret));
-
-/** Writes a configuration of topics to a file in `folder`, and returns the settings that use it. */
-export function topics(folder, rules) {
-  const file = join(folder, 'topics.conf');
-  writeFileSync(file, Object.entries(rules)
-    .map(([pattern, rule]) => `[topic ${pattern}]\n${Object.entries(rule).map(([key, value]) => `${key} = ${value}\n`).join('')}`).join('\n'));
-  return { config: file };
-}
 
 /** Keeps events of `emitter` in `events` as [name, context], and hands out the next one of a name. */
 function record(emitter, names) {
