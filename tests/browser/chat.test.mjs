@@ -101,8 +101,10 @@ describe('chat', () => {
         for (const name of ['Gina', 'Hope']) await person(page, name).waitFor();
       }
       await say(gina.page, 'after');
-      await line(hope.page, 'after').waitFor();
-      for (const { page } of [gina, hope]) assert.deepEqual(await texts(page), ['before', 'after']);
+      for (const { page } of [gina, hope]) {
+        await line(page, 'after').waitFor();
+        assert.deepEqual(await texts(page), ['before', 'after']);
+      }
       assert.deepEqual([...gina.complaints, ...hope.complaints], []);
     });
   }
