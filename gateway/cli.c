@@ -2,6 +2,7 @@
 #include "gateway/cli.h"
 
 #include "gateway/base/preflight.h"
+#include "gateway/base/roff.h"
 #include "gateway/plan.h"
 
 #include <inttypes.h>
@@ -10,7 +11,8 @@
 enum {
     USER_BYTES_WS = 128, /* what a connection may cost here, kernel apart */
     USER_BYTES_WSS = 256,
-    OTHER_THREADS = 3, /* main, publisher, admin */
+    OTHER_THREADS = 3,  /* main, publisher, admin */
+    OPTION_COLUMN = 27, /* of help: right of "  --print-config-sample" */
 };
 
 /* Arguments that are not settings. */
@@ -23,9 +25,29 @@ static const struct {
     const char *argument;
     enum cli_action action;
 } actions[] = {
-    {"--help", CLI_HELP}, {"-h", CLI_HELP},       {"--version", CLI_VERSION},
-    {"-V", CLI_VERSION},  {"--check", CLI_CHECK}, {"--print-config-sample", CLI_SAMPLE},
+    {"--help", CLI_HELP},
+    {"-h", CLI_HELP},
+    {"--version", CLI_VERSION},
+    {"-V", CLI_VERSION},
+    {"--check", CLI_CHECK},
+    {"--print-config-sample", CLI_SAMPLE},
+    {"--print-man=options", CLI_MAN_OPTIONS},
+    {"--print-man=settings", CLI_MAN_SETTINGS},
+    {"--print-words", CLI_WORDS},
 };
+
+/* What --help, pushgate(8) and shell completion say of arguments that are not settings. The last two make the
+ * man pages and the completion, at build time. */
+static const struct {
+    const char *argument, *value, *help;
+} options[] = {
+    {"--config", "FILE", "Reads settings from an INI file: [section], then key = value."},
+    {"--check", NULL, "Checks settings and this machine's limits, then exits with 0 or 1."},
+    {"--print-config-sample", NULL, "Prints a file with every setting, its meaning and its default."},
+    {"--version, -V", NULL, "Prints the version."},
+    {"--help, -h", NULL, "Prints this."},
+};
+enum { OPTION_COUNT = sizeof options / sizeof *options };
 
 /* An action that prints and ends wins over one that does not, so that --help helps in any company. */
 static bool take_action(struct request *request, const char *argument)
@@ -126,13 +148,14 @@ void cli_print_help(FILE *out)
     fputs("Usage: pushgate [--config FILE] [--section.key=VALUE ...]\n"
           "\n"
           "A WebSocket push gateway: clients subscribe to topics, backends publish with any Redis client.\n"
-          "\n"
-          "  --config FILE            Reads settings from an INI file: [section], then key = value.\n"
-          "  --check                  Checks settings and this machine's limits, then exits with 0 or 1.\n"
-          "  --print-config-sample    Prints a file with every setting, its meaning and its default.\n"
-          "  --version, -V            Prints the version.\n"
-          "  --help, -h               Prints this.\n"
-          "\n"
+          "\n",
+          out);
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        int used = fprintf(out, "  %s%s%s", options[i].argument, options[i].value ? " " : "",
+                           options[i].value ? options[i].value : "");
+        fprintf(out, "%*s%s\n", used < OPTION_COLUMN ? OPTION_COLUMN - used : 1, "", options[i].help);
+    }
+    fputs("\n"
           "Settings, for the file and for the command line, which wins. Sizes are written 512, 64KiB,\n"
           "1MiB or 2GiB, durations 500ms, 30s, 5m, 2h or 1d.\n"
           "\n",
@@ -147,12 +170,36 @@ void cli_print_sample(FILE *out)
     fputs(
         "# pushgate.conf: every setting with its default. Take the # away from a line to change it.\n"
         "# The command line's --section.key=value wins over this file. pushgate --check --config FILE says\n"
-        "# what is wrong with it.\n"
+        "# what is wrong with it. A change needs a restart; only where SIGHUP is named, files are read "
+        "again.\n"
         "\n",
         out);
     config_print_sample(settings_keys, settings_key_count, out);
     config_print_section_sample(&settings_tls_hosts, out);
     config_print_section_sample(&settings_topic_rules, out);
+}
+
+void cli_print_man_options(FILE *out)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++) {
+        roff_tag(out, "", options[i].argument, " ", options[i].value);
+        roff_paragraph(out, options[i].help);
+    }
+}
+
+void cli_print_man_settings(FILE *out)
+{
+    config_print_man(settings_keys, settings_key_count, out);
+    config_print_section_man(&settings_tls_hosts, out);
+    config_print_section_man(&settings_topic_rules, out);
+}
+
+void cli_print_words(FILE *out)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        fprintf(out, "%.*s%s%s\n", (int)strcspn(options[i].argument, ","), options[i].argument,
+                options[i].value ? "= " : "", options[i].value ? options[i].value : "");
+    config_print_words(settings_keys, settings_key_count, out);
 }
 
 static const char *descriptors_advice(const struct settings *settings)

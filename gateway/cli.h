@@ -10,7 +10,16 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum cli_action { CLI_RUN, CLI_CHECK, CLI_HELP, CLI_VERSION, CLI_SAMPLE };
+enum cli_action {
+    CLI_RUN,
+    CLI_CHECK,
+    CLI_HELP,
+    CLI_VERSION,
+    CLI_SAMPLE,
+    CLI_MAN_OPTIONS,
+    CLI_MAN_SETTINGS,
+    CLI_WORDS,
+};
 
 enum cli_status {
     CLI_OK,
@@ -19,7 +28,7 @@ enum cli_status {
 };
 
 /* Reads --config's file into `config`, then the arguments, which win, and checks `settings` (the struct that
- * `config` fills). For CLI_HELP, CLI_VERSION and CLI_SAMPLE nothing is read. Not CLI_OK: one sentence in
+ * `config` fills). But for CLI_RUN and CLI_CHECK nothing is read. Not CLI_OK: one sentence in
  * error; *action is set in any case. */
 enum cli_status cli_read(int argc, char **argv, struct config *config, const struct settings *settings,
                          enum cli_action *action, char *error, size_t error_size)
@@ -27,6 +36,11 @@ enum cli_status cli_read(int argc, char **argv, struct config *config, const str
 
 void cli_print_help(FILE *out);
 void cli_print_sample(FILE *out);
+/* Parts of pushgate(8) and pushgate.conf(5), in roff; deploy/man has the prose around them. */
+void cli_print_man_options(FILE *out);
+void cli_print_man_settings(FILE *out);
+/* For the shell completion: one argument a line, with what may follow it. */
+void cli_print_words(FILE *out);
 /* What --check says of good settings: whether this machine holds as many connections as they ask for, and
  * what to change. False when something is too small. `root` is "", or a directory with another machine's
  * proc/. */

@@ -22,6 +22,15 @@ static int act(enum cli_action action, const struct settings *settings)
     case CLI_SAMPLE:
         cli_print_sample(stdout);
         break;
+    case CLI_MAN_OPTIONS:
+        cli_print_man_options(stdout);
+        break;
+    case CLI_MAN_SETTINGS:
+        cli_print_man_settings(stdout);
+        break;
+    case CLI_WORDS:
+        cli_print_words(stdout);
+        break;
     case CLI_CHECK:
         good = cli_print_check(settings, "", stdout);
         break;

@@ -82,6 +82,15 @@ int main(int argc, char **argv)
     case OPTIONS_VERSION:
         puts("pushgate-load " PUSHGATE_VERSION);
         break;
+    case OPTIONS_MAN_OPTIONS:
+        load_options_man(stdout);
+        break;
+    case OPTIONS_MAN_MODES:
+        load_options_man_modes(stdout);
+        break;
+    case OPTIONS_WORDS:
+        load_options_words(stdout);
+        break;
     case OPTIONS_BAD:
         status = complain(error);
         break;

@@ -67,11 +67,24 @@ struct load_options {
     bool watch;
 };
 
-enum options_result { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION, OPTIONS_BAD };
+enum options_result {
+    OPTIONS_RUN,
+    OPTIONS_HELP,
+    OPTIONS_VERSION,
+    OPTIONS_MAN_OPTIONS,
+    OPTIONS_MAN_MODES,
+    OPTIONS_WORDS,
+    OPTIONS_BAD,
+};
 
 /* OPTIONS_BAD: a sentence in `error`. */
 enum options_result load_options_parse(struct load_options *options, int argc, char **argv, char *error,
                                        size_t error_size) __attribute__((warn_unused_result));
 void load_options_fini(struct load_options *options);
 void load_options_help(FILE *out);
+/* Parts of pushgate-load(1), in roff; deploy/man has the prose around them. */
+void load_options_man(FILE *out);
+void load_options_man_modes(FILE *out);
+/* For the shell completion: one argument a line, with what may follow it. */
+void load_options_words(FILE *out);
 const char *load_mode_name(enum load_mode mode);

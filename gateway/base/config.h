@@ -24,11 +24,18 @@ enum config_type {
     CONFIG_ENUM,     /* int: index into choices */
 };
 
+/* What it takes until a changed value holds. */
+enum config_change {
+    CONFIG_RESTART, /* a restart */
+    CONFIG_REREAD,  /* SIGHUP reads the file that it names again; another name needs a restart */
+};
+
 struct config_key {
     const char *name; /* "section.key" */
     enum config_type type;
-    bool reloadable;           /* taken up on SIGHUP */
-    size_t offset;             /* of the field in the settings struct */
+    enum config_change change;
+    const char *placeholder; /* in help, of a string: "FILE", which shells complete, ADDRESS, …; NULL: TEXT */
+    size_t offset;           /* of the field in the settings struct */
     const char *default_value; /* as it would be written in the file */
     uint64_t min, max;         /* numbers; both 0: any. A value 0 is allowed beside min when `zero` is set */
     const char *zero;          /* what 0 means ("no limit", "choose", "off"); NULL: 0 is an ordinary value */
@@ -78,3 +85,9 @@ void config_print_sample(const struct config_key *keys, size_t key_count, FILE *
 /* The same for a section that repeats. */
 void config_print_section_help(const struct config_section *section, FILE *out);
 void config_print_section_sample(const struct config_section *section, FILE *out);
+/* The same for a man page (roff): a heading for each section, a paragraph for each key. */
+void config_print_man(const struct config_key *keys, size_t key_count, FILE *out);
+void config_print_section_man(const struct config_section *section, FILE *out);
+/* For shell completion: one line for each key, "section.key=" and what may follow, with blanks between:
+ * choices, FILE for a file name, or nothing. */
+void config_print_words(const struct config_key *keys, size_t key_count, FILE *out);

@@ -10,6 +10,9 @@ enum {
     PARAGRAPH_MAX = 1024,
 };
 
+/* In the sample, where the others need a restart. */
+static const char reread_note[] = " SIGHUP reads it again.";
+
 /* Columns that a UTF-8 text takes: one a code point, which holds for what help texts contain. */
 static size_t text_columns(const char *text, size_t bytes)
 {
@@ -102,7 +105,9 @@ void config_print_help(const struct config_key *keys, size_t key_count, FILE *ou
 static void print_key_sample(const struct config_key *key, FILE *out)
 {
     char text[PARAGRAPH_MAX];
-    describe(key, true, text, sizeof text);
+    describe(key, true, text, sizeof text - sizeof reread_note);
+    if (key->change == CONFIG_REREAD)
+        memcpy(text + strlen(text), reread_note, sizeof reread_note);
     fputs("# ", out);
     print_wrapped(out, text, "# ", 2);
     const char *value = key->type == CONFIG_SECRET ? "" : key->default_value;

@@ -225,5 +225,5 @@ const char *config_value_placeholder(const struct config_key *key)
     case CONFIG_SECRET:
         break;
     }
-    return "TEXT";
+    return key->placeholder ? key->placeholder : "TEXT";
 }
