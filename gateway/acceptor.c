@@ -60,6 +60,7 @@ struct acceptor *acceptor_create(const struct acceptor_config *config, char *err
     if (!acceptor->crypto || !acceptor->batches || !acceptor->freed.items || !acceptor->scratch ||
         acceptor->epoll_fd < 0 || !mailbox_init(&acceptor->mailbox))
         goto failed;
+    pulse_init(&acceptor->pulse, &acceptor->mailbox);
     return acceptor;
 failed:
     snprintf(error, error_size, "cannot set up acceptor %u: %s", config->number,
@@ -72,6 +73,11 @@ failed:
 const struct acceptor_stats *acceptor_stats(const struct acceptor *acceptor)
 {
     return &acceptor->stats;
+}
+
+struct pulse *acceptor_pulse(struct acceptor *acceptor)
+{
+    return &acceptor->pulse;
 }
 
 /* Listeners
@@ -261,6 +267,7 @@ static void *acceptor_main(void *argument)
         if (count < 0)
             PG_ASSERT(errno == EINTR);
         counter_add(&acceptor->stats.wakes, 1);
+        pulse_beat(&acceptor->pulse);
         acceptor->now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS);
         for (int i = 0; i < count; i++)
             handle_event(acceptor, &events[i]);
@@ -277,6 +284,7 @@ static void *acceptor_main(void *argument)
                 pause_accepting(acceptor);
         }
     }
+    pulse_end(&acceptor->pulse);
     return NULL;
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gateway/auth/auth.h"
+#include "gateway/base/pulse.h"
 #include "gateway/broker/broker.h"
 #include "gateway/conn/ip_limit.h"
 #include "gateway/conn/transfer.h"
@@ -38,6 +39,7 @@ struct acceptor *acceptor_create(const struct acceptor_config *config, char *err
 bool acceptor_start(struct acceptor *acceptor, char *error, size_t error_size)
     __attribute__((warn_unused_result));
 const struct acceptor_stats *acceptor_stats(const struct acceptor *acceptor);
+struct pulse *acceptor_pulse(struct acceptor *acceptor); /* for main's watchdog */
 /* New handshakes use `context` (owned by the acceptor from now on); those in progress and live connections
  * are not touched. */
 void acceptor_reload(struct acceptor *acceptor, struct tls_context *context);

@@ -64,6 +64,7 @@ struct acceptor {
     _Atomic(struct tls_context *) new_tls;             /* from acceptor_reload(), taken by the thread */
     _Atomic(struct tls_ticket_keys *) new_ticket_keys; /* from acceptor_rotate(), likewise */
     struct mailbox mailbox;                            /* answers of the broker, wakes */
+    struct pulse pulse;
     _Atomic bool stop;
     bool listening;                  /* listeners are in epoll */
     uint32_t refused;                /* slots with refused_per_ip */

@@ -111,10 +111,12 @@ static void *run(void *context)
     struct epoll_event events[EVENTS_MAX];
     while (!atomic_load(&admin->stopping)) {
         int count = epoll_wait(admin->epoll_fd, events, EVENTS_MAX, keep_time(admin));
+        pulse_beat(&admin->pulse);
         for (int i = 0; i < count; i++)
             handle(admin, &events[i]);
         admin_jobs_go_on(admin);
     }
+    pulse_end(&admin->pulse);
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)
         if (admin->connections[i].state != CONNECTION_FREE)
             admin_connection_close(admin, &admin->connections[i]);
@@ -148,6 +150,7 @@ struct admin *admin_create(const struct admin_config *config, char *error, size_
     admin->held_bytes_max = HELD_BYTES + 2 * admin->request_bytes_max;
     admin->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     bool mailed = mailbox_init(&admin->mailbox);
+    pulse_init(&admin->pulse, &admin->mailbox);
     admin->api = admin_api_create(&admin->config, &admin->mailbox, admin->started_ms);
     if (!admin->api)
         errno = ENOMEM;
@@ -170,6 +173,11 @@ bool admin_start(struct admin *admin)
     (void)pthread_setname_np(admin->thread, "admin");
     atomic_store(&admin->running, true);
     return true;
+}
+
+struct pulse *admin_pulse(struct admin *admin)
+{
+    return &admin->pulse;
 }
 
 void admin_stop(struct admin *admin)

@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "gateway/base/pulse.h"
 #include "gateway/broker/broker.h"
 #include "gateway/conn/stats.h"
 #include "gateway/proxy/proxy.h"
@@ -40,6 +41,7 @@ struct admin;
 struct admin *admin_create(const struct admin_config *config, char *error, size_t error_size);
 /* False with errno when there is no thread. */
 bool admin_start(struct admin *admin) __attribute__((warn_unused_result));
+struct pulse *admin_pulse(struct admin *admin); /* for main's watchdog */
 /* Any thread: tells the thread to stop, closes its connections and waits for its end. Harmless when it never
  * started or has stopped. */
 void admin_stop(struct admin *admin);

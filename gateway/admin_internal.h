@@ -53,6 +53,7 @@ struct admin {
     struct admin_config config;
     uint64_t started_ms;
     struct mailbox mailbox; /* answers from the broker */
+    struct pulse pulse;
     int epoll_fd;
     pthread_t thread;
     _Atomic bool running, stopping;

@@ -38,6 +38,7 @@ struct publisher *publisher_create(const struct publisher_config *config)
     publisher->settings = config->settings;
     publisher->broker = config->broker;
     publisher->maintain_ms = UINT64_MAX;
+    pulse_init(&publisher->pulse, broker_mailbox(config->broker));
     list_init(&publisher->clients);
     list_init(&publisher->dead);
     list_init(&publisher->strangers);
@@ -260,6 +261,7 @@ static void *publisher_main(void *context)
         PG_ASSERT(count >= 0 || errno == EINTR);
         publisher->now_ms = clock_monotonic_ms();
         counter_add(&publisher->stats.wakes, 1);
+        pulse_beat(&publisher->pulse);
         for (int i = 0; i < count; i++)
             handle(publisher, &events[i]);
         clients_answer(publisher);
@@ -276,6 +278,7 @@ static void *publisher_main(void *context)
         publisher->maintain_ms = wanted == UINT64_MAX ? UINT64_MAX : publisher->now_ms + wanted;
         count_kept(publisher);
     }
+    pulse_end(&publisher->pulse);
     broker_drain_mail(publisher->broker);
     return NULL;
 }
@@ -328,4 +331,9 @@ void publisher_destroy(struct publisher *publisher)
 const struct publisher_stats *publisher_stats(const struct publisher *publisher)
 {
     return &publisher->stats;
+}
+
+struct pulse *publisher_pulse(struct publisher *publisher)
+{
+    return &publisher->pulse;
 }

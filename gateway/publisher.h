@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "gateway/base/pulse.h"
 #include "gateway/broker/broker.h"
 #include "gateway/conn/stats.h"
 #include "gateway/settings/settings.h"
@@ -31,3 +32,4 @@ bool publisher_start(struct publisher *publisher)
 void publisher_stop(struct publisher *publisher);
 void publisher_destroy(struct publisher *publisher); /* after publisher_stop(); closes its connections */
 const struct publisher_stats *publisher_stats(const struct publisher *publisher);
+struct pulse *publisher_pulse(struct publisher *publisher); /* for main's watchdog */

@@ -78,6 +78,7 @@ struct publisher {
     uint64_t listen_again_ms; /* 0: listening */
     uint64_t maintain_ms;     /* when the engine wants to expire something; UINT64_MAX: never */
     pthread_t thread;
+    struct pulse pulse;
     bool started;
     _Atomic bool stop;
 

@@ -34,6 +34,7 @@ struct reactor {
     struct fanout fanout;
     struct reactor_stats stats;
     struct mailbox mailbox;
+    struct pulse pulse;
     struct reactor_config config;
     struct transfer_batch *transfers; /* scratch */
     _Atomic uint64_t drain_ms;        /* 0: not draining; else how long it may take */
@@ -71,6 +72,7 @@ struct reactor *reactor_create(const struct reactor_config *config, char *error,
         free(reactor);
         return NULL;
     }
+    pulse_init(&reactor->pulse, &reactor->mailbox);
     reactor->pool_live = true;
     reactor->pool.own_mail = &reactor->mailbox;
     fanout_init(&reactor->fanout, &reactor->pool);
@@ -86,6 +88,11 @@ struct mailbox *reactor_mailbox(struct reactor *reactor)
 const struct reactor_stats *reactor_stats(const struct reactor *reactor)
 {
     return &reactor->stats;
+}
+
+struct pulse *reactor_pulse(struct reactor *reactor)
+{
+    return &reactor->pulse;
 }
 
 /* Start
@@ -342,11 +349,13 @@ static void *reactor_main(void *argument)
         if (count < 0)
             PG_ASSERT(errno == EINTR);
         counter_add(&reactor->stats.wakes, 1);
+        pulse_beat(&reactor->pulse);
         turn(reactor, events, count < 0 ? 0 : count);
         uint64_t drain_ms = atomic_load(&reactor->drain_ms);
         if (drain_ms && !reactor->draining)
             drain_begin(reactor, drain_ms);
     }
+    pulse_end(&reactor->pulse);
     drop_mail(&reactor->mailbox);
     fanout_fini(&reactor->fanout);
     pool_fini(&reactor->pool); /* here: descriptors are numbers of this thread's table */

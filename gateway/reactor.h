@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "gateway/base/pulse.h"
 #include "gateway/conn/pool.h"
 
 struct reactor;
@@ -29,6 +30,7 @@ bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *e
     __attribute__((warn_unused_result));
 struct mailbox *reactor_mailbox(struct reactor *reactor);
 const struct reactor_stats *reactor_stats(const struct reactor *reactor);
+struct pulse *reactor_pulse(struct reactor *reactor); /* for main's watchdog */
 /* Begins to close all connections (1001), spread over `ms`; the thread ends when none is left or time is up.
  * No transfers may come any more. */
 void reactor_drain(struct reactor *reactor, uint64_t ms);

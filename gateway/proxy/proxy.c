@@ -31,6 +31,7 @@ struct proxy {
     uint64_t pending_max;
     /* Shared. */
     struct mailbox mailbox;
+    struct pulse pulse;
     _Atomic uint64_t pending; /* handed in, not yet answered */
     _Atomic bool stop;
     struct log_limit logs[PROXY_OUTCOME_COUNT];
@@ -226,6 +227,7 @@ static void *run(void *context)
     while (!atomic_load_explicit(&proxy->stop, memory_order_acquire)) {
         int running;
         counter_add(&proxy->stats.wakes, 1);
+        pulse_beat(&proxy->pulse);
         take_mail(proxy);
         serve_waiting(proxy);
         curl_multi_perform(proxy->multi, &running);
@@ -233,6 +235,7 @@ static void *run(void *context)
         serve_waiting(proxy); /* places have become free */
         wait_for_work(proxy);
     }
+    pulse_end(&proxy->pulse);
     stop_all(proxy);
     return NULL;
 }
@@ -314,6 +317,7 @@ struct proxy *proxy_create(const struct proxy_config *config, char *error, size_
         snprintf(error, error_size, "proxy: %s", strerror(errno));
         goto out;
     }
+    pulse_init(&proxy->pulse, &proxy->mailbox);
     return proxy;
 out:
     proxy_destroy(proxy);
@@ -371,6 +375,11 @@ void proxy_destroy(struct proxy *proxy)
 bool proxy_serves(const struct proxy *proxy, enum proxy_kind kind)
 {
     return proxy && proxy->urls[kind];
+}
+
+struct pulse *proxy_pulse(struct proxy *proxy)
+{
+    return &proxy->pulse;
 }
 
 const struct mailbox *proxy_mailbox(const struct proxy *proxy)

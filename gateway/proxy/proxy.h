@@ -20,6 +20,7 @@
 #include "gateway/base/counters.h"
 #include "gateway/base/histogram.h"
 #include "gateway/base/mailbox.h"
+#include "gateway/base/pulse.h"
 #include "proto/json_text.h"
 
 #include <stdbool.h>
@@ -163,6 +164,8 @@ bool proxy_serves(const struct proxy *proxy, enum proxy_kind kind);
 void proxy_submit(struct proxy *proxy, struct proxy_request *request);
 /* For a thread that makes its descriptor table private: the wake_fd to keep. */
 const struct mailbox *proxy_mailbox(const struct proxy *proxy);
+/* For main's watchdog, which should be patient: libcurl may have to wait for the system's resolver. */
+struct pulse *proxy_pulse(struct proxy *proxy);
 const struct proxy_stats *proxy_stats(const struct proxy *proxy);
 
 /* Is this header of a client's request one that `list` (proxy.headers) passes on? */
