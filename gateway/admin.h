@@ -14,6 +14,7 @@
 #include "gateway/conn/stats.h"
 #include "gateway/proxy/proxy.h"
 #include "gateway/settings/settings.h"
+#include "gateway/tls/tls_certificates.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -28,9 +29,11 @@ struct admin_config {
     const struct acceptor_stats *const *acceptors;
     size_t reactor_count;
     const struct reactor_stats *const *reactors;
-    const struct publisher_stats *publisher; /* NULL: none */
-    const struct proxy_stats *proxy;         /* NULL: none */
-    _Atomic bool *ready;                     /* /readyz answers 200 while ready and not draining */
+    const struct publisher_stats *publisher;     /* NULL: none */
+    const struct proxy_stats *proxy;             /* NULL: none */
+    const struct tls_certificates *certificates; /* NULL: none */
+    uint64_t connection_limit; /* client connections at a time, by settings and descriptors */
+    _Atomic bool *ready;       /* /readyz answers 200 while ready and not draining */
     _Atomic bool *draining;
     uint64_t request_ms; /* to send a request, to wait for the broker, to take the response: each; 0: 10 s */
 };

@@ -1,10 +1,12 @@
 /* Writes every counter of conn/stats.h, summed over threads, as Prometheus text. */
 #include "gateway/admin_metrics.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Buckets end at 64 µs, 128 µs … 16.8 s: powers of two, where the histogram's cells end too. */
@@ -169,6 +171,30 @@ static void write_cpu(FILE *out)
     fprintf(out, "process_cpu_seconds_total %" PRIu64 ".%06" PRIu64 "\n", s, us % 1000000);
 }
 
+/* Of the table that this thread shares with acceptors and publisher. Linux tells the number as the
+ * directory's size from 6.2 on. */
+static void write_descriptors(FILE *out)
+{
+    static const char path[] = "/proc/thread-self/fd";
+    struct rlimit limit;
+    struct stat directory;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        single(out, "process_max_fds", "gauge",
+               "Descriptors that one table may hold; each reactor has a table of its own.", limit.rlim_cur);
+    if (stat(path, &directory) != 0)
+        return;
+    uint64_t open = (uint64_t)directory.st_size;
+    DIR *listing = open == 0 ? opendir(path) : NULL;
+    if (listing) {
+        for (const struct dirent *entry; (entry = readdir(listing));) // NOLINT(concurrency-mt-unsafe)
+            open += entry->d_name[0] != '.';
+        closedir(listing);
+        open--; /* the listing's own */
+    }
+    single(out, "process_open_fds", "gauge", "Descriptors in the table that all but the reactors share.",
+           open);
+}
+
 static void write_process(const struct admin_config *config, uint64_t started_ms, FILE *out)
 {
     family(out, "pushgate_info", "gauge", "Version of this gateway.");
@@ -181,6 +207,30 @@ static void write_process(const struct admin_config *config, uint64_t started_ms
             started_ms % 1000);
     write_cpu(out);
     write_memory(out);
+    write_descriptors(out);
+}
+
+/* What the settings bound, so that a rule can tell how much of it is left. */
+static void write_limits(const struct admin_config *config, FILE *out)
+{
+    single(out, "pushgate_connections_limit", "gauge",
+           "Client connections at a time, by limits.connections and descriptors.", config->connection_limit);
+    if (!config->settings)
+        return;
+    single(out, "pushgate_inflight_limit_bytes", "gauge", "limits.inflight_bytes; 0: no limit.",
+           config->settings->limits.inflight_bytes);
+    single(out, "pushgate_history_limit_bytes", "gauge", "history.memory; 0: no limit.",
+           config->settings->history.memory);
+}
+
+static void write_certificates(const struct tls_certificates *certificates, FILE *out)
+{
+    static const char name[] = "pushgate_certificate_not_after_timestamp_seconds";
+    family(out, name, "gauge",
+           "When the certificate of [tls HOST], or another in its chain, stops being good; * for [tls].");
+    for (size_t i = 0; i < certificates->count; i++)
+        fprintf(out, "%s{host=\"%s\"} %" PRId64 "\n", name, certificates->rows[i].host,
+                atomic_load_explicit(&certificates->rows[i].not_after_s, memory_order_relaxed));
 }
 
 static void write_acceptors(const struct admin_config *config, FILE *out)
@@ -320,6 +370,9 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
     const void *const publisher_stats[] = {config->publisher};
     struct threads publisher = {publisher_stats, config->publisher ? 1 : 0};
     write_process(config, started_ms, out);
+    write_limits(config, out);
+    if (config->certificates && config->certificates->count > 0)
+        write_certificates(config->certificates, out);
     write_acceptors(config, out);
     write_reactors(config, out);
     write_metrics(publisher_metrics, sizeof publisher_metrics / sizeof *publisher_metrics, publisher, out);

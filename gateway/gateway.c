@@ -14,6 +14,7 @@
 #include "gateway/proxy/proxy.h"
 #include "gateway/publisher.h"
 #include "gateway/reactor.h"
+#include "gateway/tls/tls_certificates.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -36,6 +37,7 @@ struct gateway {
     const struct reactor_stats **reactor_stats;
     struct reactor_port *ports;
     uint32_t reactor_count, reactors_started;
+    uint64_t connection_limit; /* by settings and descriptors */
     struct auth *auth;
     struct engine *engine;
     struct broker *broker;
@@ -46,8 +48,9 @@ struct gateway {
     struct acceptor **acceptors;
     const struct acceptor_stats **acceptor_stats;
     uint32_t acceptor_count, acceptors_started;
-    struct tls_ticket_keys *ticket_keys; /* NULL without wss or tickets */
-    uint64_t ticket_rotation;            /* ms by the monotonic clock; 0: never */
+    struct tls_certificates certificates; /* of listen.wss */
+    struct tls_ticket_keys *ticket_keys;  /* NULL without wss or tickets */
+    uint64_t ticket_rotation;             /* ms by the monotonic clock; 0: never */
     struct admin *admin;
     _Atomic bool ready, draining;
     char error[512];
@@ -60,6 +63,7 @@ static bool make_plan(struct gateway *gateway, uint32_t *capacity)
     if (!plan_make(gateway->settings, plan_cores(), nofile, &plan, gateway->error, sizeof gateway->error))
         return false;
     uint64_t possible = (uint64_t)plan.reactors * plan.capacity;
+    gateway->connection_limit = plan.connections < possible ? plan.connections : possible;
     if (plan.connections > possible)
         log_event(LOG_WARN, "fewer_connections", "wanted=%llu possible=%llu reactors=%u nofile=%llu",
                   (unsigned long long)plan.connections, (unsigned long long)possible, plan.reactors,
@@ -342,6 +346,9 @@ static bool start_acceptors(struct gateway *gateway)
     const struct settings *settings = gateway->settings;
     if (!make_ticket_keys(gateway))
         return false;
+    if (*settings->listen.wss &&
+        !tls_certificates_init(&gateway->certificates, settings->tls.hosts, settings->tls.host_count))
+        return no_memory(gateway);
     gateway->acceptors = calloc(gateway->acceptor_count, sizeof *gateway->acceptors);
     gateway->acceptor_stats = calloc(gateway->acceptor_count, sizeof *gateway->acceptor_stats);
     if (!gateway->acceptors || !gateway->acceptor_stats)
@@ -363,6 +370,7 @@ static bool start_acceptors(struct gateway *gateway)
             config.tls = load_tls(settings, gateway->error, sizeof gateway->error);
             if (!config.tls)
                 return false;
+            tls_certificates_note(&gateway->certificates, config.tls);
         }
         bool open = open_acceptor_listeners(gateway, config.listen_fds, chosen);
         if (open)
@@ -407,6 +415,8 @@ static bool start_admin(struct gateway *gateway)
         .reactors = gateway->reactor_stats,
         .publisher = publisher_stats(gateway->publisher),
         .proxy = gateway->proxy ? proxy_stats(gateway->proxy) : NULL,
+        .certificates = &gateway->certificates,
+        .connection_limit = gateway->connection_limit,
         .ready = &gateway->ready,
         .draining = &gateway->draining,
     };
@@ -454,6 +464,7 @@ static void reload_tls(struct gateway *gateway)
         free(fresh);
         return;
     }
+    tls_certificates_note(&gateway->certificates, fresh[0]);
     for (uint32_t i = 0; i < gateway->acceptor_count; i++)
         acceptor_reload(gateway->acceptors[i], fresh[i]);
     free(fresh);
@@ -575,6 +586,7 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
     if (gateway->ip_limit)
         ip_limit_destroy(gateway->ip_limit);
     tls_ticket_keys_release(gateway->ticket_keys);
+    tls_certificates_fini(&gateway->certificates);
     auth_destroy(gateway->auth);
     free(gateway->acceptors);
     free(gateway->acceptor_stats);

@@ -421,6 +421,17 @@ SSL_CTX *tls_context_ssl(const struct tls_context *context)
     return context->ssl;
 }
 
+SSL_CTX *tls_context_host_ssl(const struct tls_context *context, const char *name)
+{
+    char small[HOST_BYTES_MAX + 1];
+    size_t len = strlen(name);
+    if (len >= sizeof small)
+        return NULL;
+    for (size_t i = 0; i <= len; i++)
+        small[i] = (char)tolower((unsigned char)name[i]);
+    return look_up(context, small);
+}
+
 const BIO_METHOD *tls_context_bio_method(const struct tls_context *context)
 {
     return context->bio_method;

@@ -11,6 +11,8 @@
 #include <openssl/ssl.h>
 
 SSL_CTX *tls_context_ssl(const struct tls_context *context);
+/* Of the host that has this name as it stands in the settings; NULL: there is none. */
+SSL_CTX *tls_context_host_ssl(const struct tls_context *context, const char *name);
 /* The method of the handshake's BIO: it must outlive every BIO made from it, hence the reference. */
 const BIO_METHOD *tls_context_bio_method(const struct tls_context *context);
 struct tls_context *tls_context_retain(struct tls_context *context);

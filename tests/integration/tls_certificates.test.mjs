@@ -2,13 +2,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, chmodSync, copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import tls from 'node:tls';
-import { selfSigned } from './lib/certificates.mjs';
+import { notAfter, selfSigned } from './lib/certificates.mjs';
 import { Gateway, binary, own, preset, until } from './lib/gateway.mjs';
 import { open } from './lib/wire.mjs';
 
@@ -76,20 +76,29 @@ describe('certificates by name', () => {
     const session = await ticket(gateway, options);
     assert.equal((await shake(gateway, { ...options, session })).reused, true);
   });
+  test('/metrics tells when each ends', async () => {
+    for (const [host, name] of [['*', 'fallback'], ['example.org', 'exact'], ['*.example.org', 'wild'], ['special.example.org', 'special']])
+      assert.equal(await gateway.metric('pushgate_certificate_not_after_timestamp_seconds', `{host="${host}"}`), notAfter(files[name].pem), host);
+  });
   test('SIGHUP reloads every one of them; connections stay', async () => {
     const wire = await open({ ...gateway, wss: gateway.wss, certificate: files.fallback }, 'wss', '/ws?topic=stays');
     const session = await ticket(gateway);
     for (const [name, hosts] of [['fallback', ['localhost']], ['exact', ['example.org']], ['wild', ['*.example.org']], ['special', ['special.example.org']]]) {
-      const fresh = selfSigned(folder, `new-${name}`, { kind: name === 'fallback' ? 'rsa' : 'ec', hosts });
+      const fresh = selfSigned(folder, `new-${name}`, { kind: name === 'fallback' ? 'rsa' : 'ec', hosts, days: 5 });
       copyFileSync(fresh.key, files[name].key);
       copyFileSync(fresh.certificate, files[name].certificate);
     }
+    const link = selfSigned(folder, 'link', { days: 1 });
+    appendFileSync(files.wild.certificate, link.pem);
     await reload(gateway);
     await until('both acceptors have the new ones', async () => {
       const names = await Promise.all([...Array(8)].flatMap(() => [null, 'example.org', 'a.example.org', 'special.example.org'].map(host => subject(gateway, host))));
       return names.every(name => name.startsWith('new-')) && new Set(names).size === 4;
     });
     assert.equal(await resumes(gateway, session), true, 'tickets outlive a reload');
+    const ends = host => gateway.metric('pushgate_certificate_not_after_timestamp_seconds', `{host="${host}"}`);
+    assert.equal(await ends('*'), notAfter(readFileSync(files.fallback.certificate)));
+    assert.equal(await ends('*.example.org'), notAfter(link.pem), 'a chain ends with its first link that does');
     const publisher = await gateway.publisher();
     await publisher.command('PUBLISH', 'stays', 'here');
     assert.equal((await wire.frame()).text, 'here');

@@ -5,7 +5,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -18,6 +20,9 @@ struct fixture {
     const struct acceptor_stats *acceptor_list[2];
     const struct reactor_stats *reactor_list[2];
     _Atomic bool ready, draining;
+    struct settings settings;
+    struct tls_certificate rows[2];
+    struct tls_certificates certificates;
     struct admin_config config;
     char *text;
 };
@@ -29,7 +34,12 @@ static int set_up(void **state)
         f->acceptor_list[i] = &f->acceptors[i];
         f->reactor_list[i] = &f->reactors[i];
     }
+    f->certificates = (struct tls_certificates){.count = 2, .rows = f->rows};
+    f->rows[0].host = "*";
+    f->rows[1].host = "*.example.org";
     f->config = (struct admin_config){.listen_fd = -1,
+                                      .settings = &f->settings,
+                                      .certificates = &f->certificates,
                                       .acceptor_count = 2,
                                       .acceptors = f->acceptor_list,
                                       .reactor_count = 2,
@@ -189,13 +199,72 @@ static void without_a_proxy_it_has_no_metrics(void **state)
     assert_null(strstr(f->text, "proxy"));
 }
 
+static void limits_show_beside_what_they_bound(void **state)
+{
+    struct fixture *f = *state;
+    f->config.connection_limit = 1234;
+    f->settings.limits.inflight_bytes = 5678;
+    f->settings.history.memory = 9012;
+    write_text(f);
+    has_line(f, "pushgate_connections_limit 1234");
+    has_line(f, "pushgate_inflight_limit_bytes 5678");
+    has_line(f, "pushgate_history_limit_bytes 9012");
+}
+
+static void certificates_show_by_host(void **state)
+{
+    struct fixture *f = *state;
+    atomic_store(&f->rows[0].not_after_s, 1800000000);
+    atomic_store(&f->rows[1].not_after_s, -5); /* before 1970: what stands in a file may be anything */
+    write_text(f);
+    has_line(f, "pushgate_certificate_not_after_timestamp_seconds{host=\"*\"} 1800000000");
+    has_line(f, "pushgate_certificate_not_after_timestamp_seconds{host=\"*.example.org\"} -5");
+    f->certificates.count = 0;
+    write_text(f);
+    assert_null(strstr(f->text, "certificate"));
+}
+
+static uint64_t value_of(const struct fixture *f, const char *name)
+{
+    char start[64];
+    snprintf(start, sizeof start, "\n%s ", name);
+    const char *at = strstr(f->text, start);
+    assert_non_null(at);
+    return strtoull(at + strlen(start), NULL, 10);
+}
+
+static void descriptors_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    enum { MORE = 7 };
+    int fds[MORE];
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    write_text(f);
+    uint64_t before = value_of(f, "process_open_fds");
+    assert_int_equal(value_of(f, "process_max_fds"), limit.rlim_cur);
+    for (int i = 0; i < MORE; i++)
+        fds[i] = dup(0);
+    write_text(f);
+    assert_int_equal(value_of(f, "process_open_fds"), before + MORE);
+    for (int i = 0; i < MORE; i++)
+        close(fds[i]);
+    assert_true(before >= 3 && before < 64); /* what a test has open, and not the size of something else */
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(values_are_summed_over_threads),           TEST(every_counter_shows),
-        TEST(histograms_are_cumulative_and_in_seconds), TEST(calls_of_the_api_show_by_method_and_outcome),
-        TEST(without_a_proxy_it_has_no_metrics),        TEST(promtool_accepts_every_name_type_and_help),
+        TEST(values_are_summed_over_threads),
+        TEST(every_counter_shows),
+        TEST(histograms_are_cumulative_and_in_seconds),
+        TEST(calls_of_the_api_show_by_method_and_outcome),
+        TEST(limits_show_beside_what_they_bound),
+        TEST(certificates_show_by_host),
+        TEST(descriptors_are_counted),
+        TEST(without_a_proxy_it_has_no_metrics),
+        TEST(promtool_accepts_every_name_type_and_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
