@@ -1,6 +1,5 @@
 /* The admin listener's thread: a level-triggered epoll set, at most 256 connections. */
 #include "gateway/admin_internal.h"
-#include "gateway/admin_routes.h"
 #include "gateway/base/clock.h"
 
 #include <errno.h>
@@ -60,10 +59,14 @@ static void accept_one(struct admin *admin)
         admin_set_accepting(admin, false); /* until one closes */
         return;
     }
-    int fd = accept4(admin->config.listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    if (fd >= 0)
-        admin_connection_open(admin, place, fd);
-    else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+    int fd =
+        accept4(admin->config.listen_fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        const struct throttle_key peer = throttle_key(&address);
+        admin_connection_open(admin, place, fd, &peer);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
         pause_accepting(admin, errno);
 }
 
@@ -154,6 +157,12 @@ struct admin *admin_create(const struct admin_config *config, char *error, size_
     admin->api = admin_api_create(&admin->config, &admin->mailbox, admin->started_ms);
     if (!admin->api)
         errno = ENOMEM;
+    else
+        admin->desk = (struct admin_desk){.config = &admin->config,
+                                          .started_ms = admin->started_ms,
+                                          .api = admin_api_stats(admin->api),
+                                          .auth = &admin->auth};
+    admin_auth_init(&admin->auth, config->settings);
     if (!admin->api || admin->epoll_fd < 0 || !mailed ||
         !watch(admin->epoll_fd, config->listen_fd, TAG_LISTENER) ||
         !watch(admin->epoll_fd, admin->mailbox.wake_fd, TAG_MAILBOX)) {

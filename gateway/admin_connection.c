@@ -1,6 +1,5 @@
 /* Connections of the admin listener: requests read, responses written, answers waited for. */
 #include "gateway/admin_internal.h"
-#include "gateway/admin_routes.h"
 #include "gateway/base/assert.h"
 #include "gateway/base/clock.h"
 
@@ -259,7 +258,7 @@ static void process_input(struct admin *admin, struct connection *connection)
     }
     connection->keep_alive = request.keep_alive;
     connection->head_only = request.method == HTTP_METHOD_HEAD;
-    admin_route(&admin->config, admin->started_ms, admin_api_stats(admin->api), &request, &response);
+    admin_route(&admin->desk, &connection->peer, &request, &response);
     if (response.status == 0 && response.api) {
         begin_job(admin, connection, &request, &response); /* which reads the body where it stands */
         return;
@@ -350,12 +349,14 @@ void admin_connection_serve(struct admin *admin, struct connection *connection, 
     }
 }
 
-void admin_connection_open(struct admin *admin, struct connection *connection, int fd)
+void admin_connection_open(struct admin *admin, struct connection *connection, int fd,
+                           const struct throttle_key *peer)
 {
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on,
                      sizeof on); /* fails on a unix socket, which needs none */
     connection->fd = fd;
+    connection->peer = *peer;
     connection->events = EPOLLIN;
     connection->state = CONNECTION_READING;
     connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;

@@ -7,6 +7,8 @@
 
 #include "gateway/admin.h"
 #include "gateway/admin_api.h"
+#include "gateway/admin_auth.h"
+#include "gateway/admin_routes.h"
 #include "gateway/base/log.h"
 
 #include <pthread.h>
@@ -34,6 +36,7 @@ enum connection_state {
 struct connection {
     enum connection_state state;
     int fd;
+    struct throttle_key peer;
     uint32_t generation; /* epoll events carry it: one for an earlier connection in this place is ignored */
     uint32_t events;     /* armed in epoll */
     uint64_t deadline_ms;
@@ -65,6 +68,8 @@ struct admin {
     size_t held_bytes, held_bytes_max; /* buffers beyond the first and payloads that the broker has */
     size_t request_bytes_max, body_bytes_max;
     struct admin_api *api;
+    struct admin_auth auth;
+    struct admin_desk desk;
     bool jobs_go_on; /* some connection's go_on is true */
     bool stalled;    /* and it is a job that was told to come back */
     struct connection connections[CONNECTIONS_MAX];
@@ -79,7 +84,8 @@ static inline uint64_t admin_event_tag(uint32_t generation, uint32_t index)
 void admin_set_accepting(struct admin *admin, bool accepting);
 
 /* A place that is free; takes the descriptor. */
-void admin_connection_open(struct admin *admin, struct connection *connection, int fd);
+void admin_connection_open(struct admin *admin, struct connection *connection, int fd,
+                           const struct throttle_key *peer);
 void admin_connection_close(struct admin *admin, struct connection *connection);
 /* Something has happened to its descriptor. */
 void admin_connection_serve(struct admin *admin, struct connection *connection, uint32_t events);

@@ -364,8 +364,16 @@ static void write_api(const struct admin_api_stats *api, FILE *out)
     labelled(out, "pushgate_api_refused_total", "reason", "malformed", api->malformed);
 }
 
+static void write_auth(const struct admin_auth *auth, FILE *out)
+{
+    static const char name[] = "pushgate_admin_refused_total";
+    family(out, name, "counter", "Passwords and keys that the admin listener refused.");
+    labelled(out, name, "reason", "wrong", auth->wrong);
+    labelled(out, name, "reason", "throttled", auth->throttled);
+}
+
 void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
-                         const struct admin_api_stats *api, FILE *out)
+                         const struct admin_api_stats *api, const struct admin_auth *auth, FILE *out)
 {
     const void *const publisher_stats[] = {config->publisher};
     struct threads publisher = {publisher_stats, config->publisher ? 1 : 0};
@@ -384,4 +392,5 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
         write_proxy((struct threads){proxy_stats, 1}, out);
     write_wakes(config, publisher, out);
     write_api(api, out);
+    write_auth(auth, out);
 }

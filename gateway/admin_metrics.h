@@ -6,6 +6,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/admin_api.h"
+#include "gateway/admin_auth.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -14,4 +15,4 @@
 
 /* `started_ms`: when the process started, milliseconds since 1970. */
 void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
-                         const struct admin_api_stats *api, FILE *out);
+                         const struct admin_api_stats *api, const struct admin_auth *auth, FILE *out);

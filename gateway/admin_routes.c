@@ -10,13 +10,6 @@
 #define COMMON_HEADERS "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 #define PLAIN          "text/plain; charset=utf-8"
 
-/* What pages speak of. */
-struct admin_context {
-    const struct admin_config *config;
-    uint64_t started_ms;
-    const struct admin_api_stats *api;
-};
-
 static const char index_page[] =
     "<!doctype html>\n"
     "<html lang=\"en\">\n"
@@ -81,14 +74,14 @@ void admin_route_answered(char *json, size_t bytes, struct admin_response *out)
                                    .body_bytes = bytes};
 }
 
-static void get_index(const struct admin_context *context, struct admin_response *out)
+static void get_index(const struct admin_desk *desk, struct admin_response *out)
 {
-    (void)context;
+    (void)desk;
     respond(200, "text/html; charset=utf-8", index_page, sizeof index_page - 1, out);
     out->headers = COMMON_HEADERS "Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n";
 }
 
-static void get_metrics(const struct admin_context *context, struct admin_response *out)
+static void get_metrics(const struct admin_desk *desk, struct admin_response *out)
 {
     char *text = NULL;
     size_t bytes = 0;
@@ -97,7 +90,7 @@ static void get_metrics(const struct admin_context *context, struct admin_respon
         admin_route_error(500, "out of memory", out);
         return;
     }
-    admin_metrics_write(context->config, context->started_ms, context->api, stream);
+    admin_metrics_write(desk->config, desk->started_ms, desk->api, desk->auth, stream);
     bool failed = ferror(stream) != 0;
     if (fclose(stream) != 0 || failed) {
         free(text);
@@ -111,84 +104,69 @@ static void get_metrics(const struct admin_context *context, struct admin_respon
                                    .body_bytes = bytes};
 }
 
-static void get_healthz(const struct admin_context *context, struct admin_response *out)
+static void get_healthz(const struct admin_desk *desk, struct admin_response *out)
 {
-    (void)context;
+    (void)desk;
     respond(200, PLAIN, "ok\n", 3, out);
 }
 
-static void get_readyz(const struct admin_context *context, struct admin_response *out)
+static void get_readyz(const struct admin_desk *desk, struct admin_response *out)
 {
-    if (atomic_load(context->config->draining))
+    if (atomic_load(desk->config->draining))
         admin_route_error(503, "draining", out);
-    else if (!atomic_load(context->config->ready))
+    else if (!atomic_load(desk->config->ready))
         admin_route_error(503, "starting", out);
     else
         respond(200, PLAIN, "ok\n", 3, out);
 }
 
-/* Compares in a time that does not tell how much of it is right. */
-static bool same_secret(const char *secret, struct http_slice given)
-{
-    size_t len = strlen(secret);
-    if (given.len != len)
-        return false;
-    unsigned char difference = 0;
-    for (size_t i = 0; i < len; i++)
-        difference |= (unsigned char)(secret[i] ^ given.data[i]);
-    return difference == 0;
-}
+/* Which secret is asked for, and how. */
+struct challenge {
+    const char *sentence, *headers;
+};
 
-/* "Bearer PASSWORD", "apikey KEY": the scheme in any case. */
-static bool has_secret(const char *scheme, const char *secret, struct http_slice authorization)
-{
-    size_t len = strlen(scheme);
-    if (authorization.len < len || strncasecmp(authorization.data, scheme, len) != 0)
-        return false;
-    return same_secret(secret, (struct http_slice){authorization.data + len, authorization.len - len});
-}
+static const struct challenge page_challenge = {
+    "admin.password is set: send it as Authorization: Bearer PASSWORD, or to this question with any user "
+    "name",
+    COMMON_HEADERS "WWW-Authenticate: Basic realm=\"pushgate\", charset=\"UTF-8\"\r\n"
+                   "WWW-Authenticate: Bearer realm=\"pushgate\"\r\n"};
+static const struct challenge publish_challenge = {
+    "publish.password is set: send it as Authorization: Bearer PASSWORD",
+    COMMON_HEADERS "WWW-Authenticate: Bearer realm=\"pushgate\"\r\n"};
+static const struct challenge api_challenge = {"send api.key as X-API-Key, or as Authorization: apikey",
+                                               COMMON_HEADERS
+                                               "WWW-Authenticate: apikey realm=\"pushgate\"\r\n"};
 
-/* An address or localhost: what no stranger's DNS can point here. */
-static bool host_is_address(struct http_slice host)
+/* False: answered. */
+static bool admit(enum admin_verdict verdict, const struct challenge *challenge, struct admin_response *out)
 {
-    static const char localhost[] = "localhost";
-    size_t len = 0;
-    if (host.len > 0 && host.data[0] == '[')
+    if (verdict == ADMIN_MAY)
         return true;
-    while (len < host.len && host.data[len] != ':')
-        len++;
-    if (len == sizeof localhost - 1 && strncasecmp(host.data, localhost, len) == 0)
-        return true;
-    for (size_t i = 0; i < len; i++)
-        if (host.data[i] != '.' && (host.data[i] < '0' || host.data[i] > '9'))
-            return false;
-    return len > 0;
-}
-
-/* Browsers name the page that asks in Origin. A page from elsewhere must not publish through its visitor's
- * browser, also not when its own name was made to resolve to this address (DNS rebinding). */
-static bool from_another_site(const struct http_request *request)
-{
-    if (request->origin.len == 0)
+    if (verdict == ADMIN_THROTTLED) {
+        admin_route_error(429, "too many wrong passwords or keys came from this address; try again later",
+                          out);
+        out->headers = COMMON_HEADERS "Retry-After: 1\r\n";
         return false;
-    return !http_origin_allowed(request->origin, request->host, false, "") || !host_is_address(request->host);
+    }
+    admin_route_error(401, challenge->sentence, out);
+    out->headers = challenge->headers;
+    return false;
 }
 
-static void post_publish(const struct admin_config *config, const struct http_request *request,
-                         struct admin_response *out)
+static void post_publish(const struct admin_desk *desk, const struct throttle_key *peer,
+                         const struct http_request *request, struct admin_response *out)
 {
-    const char *password = config->settings->publish.password;
+    const struct settings *settings = desk->config->settings;
+    const char *own = settings->publish.password;
     size_t cursor = 0, len = 0;
-    if (from_another_site(request)) {
+    if (admin_from_another_site(request)) {
         admin_route_error(403, "pages of other sites may not publish here", out);
         return;
     }
-    if (*password && !has_secret("Bearer ", password, request->authorization)) {
-        admin_route_error(401, "publish.password is set: send it as Authorization: Bearer PASSWORD", out);
-        out->headers = COMMON_HEADERS "WWW-Authenticate: Bearer realm=\"pushgate\"\r\n";
+    if (!admit(admin_auth_check(desk->auth, *own ? own : admin_auth_password(desk->auth), peer, request),
+               *own ? &publish_challenge : &page_challenge, out))
         return;
-    }
-    if (request->body.len > config->settings->limits.message_bytes) {
+    if (request->body.len > settings->limits.message_bytes) {
         admin_route_error(413, "the message is longer than limits.message_bytes", out);
         return;
     }
@@ -215,22 +193,20 @@ bool admin_route_api_on(const struct settings *settings)
 }
 
 /* `method`: what stands behind "/api" in the path. */
-static void post_api(const struct settings *settings, struct admin_api_stats *stats,
+static void post_api(const struct admin_desk *desk, const struct throttle_key *peer,
                      const struct http_request *request, struct http_slice method, struct admin_response *out)
 {
-    const char *key = settings->api.key;
+    const struct settings *settings = desk->config->settings;
     if (!admin_route_api_on(settings)) {
         admin_route_error(403, "the server API is off: set api.key", out);
         return;
     }
-    if (from_another_site(request)) {
+    if (admin_from_another_site(request)) {
         admin_route_error(403, "pages of other sites may not use the server API", out);
         return;
     }
-    if (*key && !same_secret(key, request->api_key) && !has_secret("apikey ", key, request->authorization)) {
-        stats->unauthorized++;
-        admin_route_error(401, "send api.key as X-API-Key, or as Authorization: apikey", out);
-        out->headers = COMMON_HEADERS "WWW-Authenticate: apikey realm=\"pushgate\"\r\n";
+    if (!admit(admin_auth_check_key(desk->auth, peer, request), &api_challenge, out)) {
+        desk->api->unauthorized++;
         return;
     }
     if (request->body.len > settings->api.body_bytes) {
@@ -240,17 +216,28 @@ static void post_api(const struct settings *settings, struct admin_api_stats *st
     *out = (struct admin_response){.api = true, .api_method = method};
 }
 
-typedef void get_fn(const struct admin_context *context, struct admin_response *out);
+typedef void get_fn(const struct admin_desk *desk, struct admin_response *out);
 
 static const struct {
     const char *path;
     get_fn *get;
+    bool open; /* to whoever asks, as balancers do */
 } pages[] = {
-    {"/", get_index},
-    {"/metrics", get_metrics},
-    {"/healthz", get_healthz},
-    {"/readyz", get_readyz},
+    {"/", get_index, false},
+    {"/metrics", get_metrics, false},
+    {"/healthz", get_healthz, true},
+    {"/readyz", get_readyz, true},
 };
+
+static void get_page(const struct admin_desk *desk, const struct throttle_key *peer,
+                     const struct http_request *request, size_t page, struct admin_response *out)
+{
+    enum admin_verdict verdict = ADMIN_MAY;
+    if (!pages[page].open)
+        verdict = admin_auth_check(desk->auth, admin_auth_password(desk->auth), peer, request);
+    if (admit(verdict, &page_challenge, out))
+        pages[page].get(desk, out);
+}
 
 static void refuse_method(const char *sentence, const char *headers, struct admin_response *out)
 {
@@ -269,21 +256,20 @@ static bool is_api(struct http_slice path, struct http_slice *method)
     return true;
 }
 
-void admin_route(const struct admin_config *config, uint64_t started_ms, struct admin_api_stats *api_stats,
+void admin_route(const struct admin_desk *desk, const struct throttle_key *peer,
                  const struct http_request *request, struct admin_response *out)
 {
-    const struct admin_context context = {config, started_ms, api_stats};
     struct http_slice method;
     if (is_api(request->path, &method)) {
         if (request->method == HTTP_METHOD_POST)
-            post_api(config->settings, api_stats, request, method, out);
+            post_api(desk, peer, request, method, out);
         else
             refuse_method("the server API takes POST", COMMON_HEADERS "Allow: POST\r\n", out);
         return;
     }
     if (http_slice_is(request->path, "/publish")) {
         if (request->method == HTTP_METHOD_POST)
-            post_publish(config, request, out);
+            post_publish(desk, peer, request, out);
         else
             refuse_method("publish with POST", COMMON_HEADERS "Allow: POST\r\n", out);
         return;
@@ -292,7 +278,7 @@ void admin_route(const struct admin_config *config, uint64_t started_ms, struct 
         if (!http_slice_is(request->path, pages[i].path))
             continue;
         if (request->method == HTTP_METHOD_GET || request->method == HTTP_METHOD_HEAD)
-            pages[i].get(&context, out);
+            get_page(desk, peer, request, i, out);
         else
             refuse_method("read this with GET", COMMON_HEADERS "Allow: GET, HEAD\r\n", out);
         return;

@@ -7,6 +7,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/admin_api.h"
+#include "gateway/admin_auth.h"
 #include "proto/http_request.h"
 
 struct admin_response {
@@ -22,9 +23,17 @@ struct admin_response {
     char topic[TOPIC_BYTES_MAX];
 };
 
+/* What there is to answer with. */
+struct admin_desk {
+    const struct admin_config *config;
+    uint64_t started_ms;
+    struct admin_api_stats *api;
+    struct admin_auth *auth;
+};
+
 /* The server API is served: there is a key, or it was said that none is wanted. */
 bool admin_route_api_on(const struct settings *settings);
-void admin_route(const struct admin_config *config, uint64_t started_ms, struct admin_api_stats *api_stats,
+void admin_route(const struct admin_desk *desk, const struct throttle_key *peer,
                  const struct http_request *request, struct admin_response *out);
 /* The answer of a job of the server API; takes the text. NULL: memory ran out. */
 void admin_route_answered(char *json, size_t bytes, struct admin_response *out);

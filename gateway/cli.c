@@ -137,9 +137,12 @@ enum cli_status cli_read(int argc, char **argv, struct config *config, const str
         return CLI_BAD_USAGE;
     if (request.action != CLI_RUN && request.action != CLI_CHECK)
         return CLI_OK;
-    if (!read_settings(argc, argv, &request, config, error, error_size) ||
-        !settings_check(settings, error, error_size))
+    if (!read_settings(argc, argv, &request, config, error, error_size))
         return CLI_BAD_SETTINGS;
+    if (!settings_check(settings, error, error_size)) {
+        config_blame(config, error, error_size);
+        return CLI_BAD_SETTINGS;
+    }
     return CLI_OK;
 }
 

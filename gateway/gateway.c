@@ -404,6 +404,9 @@ static bool start_admin(struct gateway *gateway)
     if (fd < 0)
         return false;
     log_listener("admin", fd);
+    if (settings_reachable(settings->listen.admin) && !*settings->admin.password)
+        log_event(LOG_WARN, "admin_password_missing", "instead=%s advice=%s", "publish.password",
+                  "set admin.password, so that whoever watches cannot publish");
     struct admin_config config = {
         .settings = settings,
         .listen_fd = fd,

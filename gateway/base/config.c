@@ -15,6 +15,7 @@ enum {
     SUGGEST_BYTES_MAX = 64,  /* longer names get no suggestion */
     SECTION_BYTES_MAX = 320, /* "tls " and the longest host name */
 };
+#define LINE_OF_ARGUMENT UINT32_MAX /* in place of a line: set by an argument, which wins */
 
 /* Debian's and Ubuntu's inih lets these be set at run time; elsewhere they are what inih was compiled with
  * (lines of 200 bytes), and the weak references are null. */
@@ -37,6 +38,7 @@ struct config {
     size_t repeated_count;
     char **strings;  /* by key; what the settings' string fields point to */
     uint32_t *lines; /* by key; where the text being read set it, 0: not yet */
+    char *name;      /* of that text; NULL: none was read */
 };
 
 /* One text on its way through inih. */
@@ -496,6 +498,7 @@ void config_destroy(struct config *config)
     }
     free(config->strings);
     free(config->lines);
+    free(config->name);
     free(config);
 }
 
@@ -508,6 +511,8 @@ bool config_read_text(struct config *config, const char *name, const char *text,
                             .end = text + len,
                             .error = error,
                             .error_size = error_size};
+    free(config->name);
+    config->name = strdup(name);
     memset(config->lines, 0, config->key_count * sizeof *config->lines);
     for (size_t i = 0; i < config->repeated_count; i++) {
         struct repeated *repeated = &config->repeated[i];
@@ -564,5 +569,31 @@ bool config_read_argument(struct config *config, const char *argument, char *err
         snprintf(error, error_size, "--%s: %s", name, what);
         return false;
     }
+    config->lines[index] = LINE_OF_ARGUMENT;
     return true;
+}
+
+/* The key that a sentence begins with; key_count: none. */
+static size_t key_at_beginning(const struct config *config, const char *sentence)
+{
+    size_t len = strspn(sentence, "abcdefghijklmnopqrstuvwxyz0123456789_.");
+    for (size_t i = 0; i < config->key_count; i++)
+        if (strlen(config->keys[i].name) == len && memcmp(config->keys[i].name, sentence, len) == 0)
+            return i;
+    return config->key_count;
+}
+
+void config_blame(const struct config *config, char *sentence, size_t size)
+{
+    size_t index = key_at_beginning(config, sentence);
+    if (index == config->key_count || config->lines[index] == 0)
+        return;
+    char *copy = strdup(sentence);
+    if (!copy)
+        return;
+    if (config->lines[index] == LINE_OF_ARGUMENT)
+        snprintf(sentence, size, "--%s", copy);
+    else
+        snprintf(sentence, size, "%s:%u: %s", config->name ? config->name : "?", config->lines[index], copy);
+    free(copy);
 }

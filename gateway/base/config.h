@@ -78,6 +78,10 @@ bool config_read_text(struct config *config, const char *name, const char *text,
 bool config_read_argument(struct config *config, const char *argument, char *error, size_t error_size)
     __attribute__((warn_unused_result));
 
+/* Puts in front of a sentence about a setting ("listen.admin: …", "idle.timeout must …") where that one was
+ * set, "pushgate.conf:12: " or "--". As it was when nobody has set it. */
+void config_blame(const struct config *config, char *sentence, size_t size);
+
 /* For --help: keys by section with default and help, wrapped at 100 columns; and a commented sample file that
  * parses. */
 void config_print_help(const struct config_key *keys, size_t key_count, FILE *out);

@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { ADMIN_PASSWORD_MIN = 12 };
+
 #define AT(field) offsetof(struct settings, field)
 #define KIB       UINT64_C(1024)
 #define MIB       (1024 * KIB)
@@ -48,7 +50,8 @@ const struct config_key settings_keys[] = {
      .placeholder = "ADDRESS",
      .offset = AT(listen.admin),
      .default_value = "",
-     .help = "Address of /metrics, /healthz, /readyz, POST /publish and the server API over HTTP."},
+     .help = "Address of /status, /metrics, /healthz, /readyz, POST /publish and the server API over HTTP. "
+             "Beyond loopback it wants admin.password."},
     {.name = "listen.origins",
      .type = CONFIG_STRING,
      .placeholder = "ORIGINS",
@@ -275,6 +278,16 @@ const struct config_key settings_keys[] = {
      .max = 100000,
      .help = "Patterns that all those connections together may listen to (PSUBSCRIBE), each counted once: "
              "every message is held against all of them."},
+
+    {.name = "admin.password",
+     .type = CONFIG_SECRET,
+     .offset = AT(admin.password),
+     .default_value = "",
+     .help =
+         "What whoever reads /status, /metrics and other pages of listen.admin must give, 12 bytes or more: "
+         "as Authorization: Bearer, or to a browser's question with any user name; also for POST /publish "
+         "when publish.password is not set. /healthz and /readyz do without. Set it in the file; arguments "
+         "show in process lists."},
 
     {.name = "api.key",
      .type = CONFIG_SECRET,
@@ -563,9 +576,10 @@ static bool reachable_from_outside(const struct net_address *address)
     return false;
 }
 
-/* `inside` says that whoever reaches this address may publish, unless a password is set. */
-static bool check_address(const struct settings *settings, const char *key, const char *text, bool inside,
-                          char *error, size_t error_size)
+/* `danger` says what whoever reaches this address could do without a password, and which to set; NULL: one is
+ * set, or none is needed. */
+static bool check_address(const char *key, const char *text, const char *danger, char *error,
+                          size_t error_size)
 {
     struct net_address address;
     char what[256];
@@ -573,12 +587,11 @@ static bool check_address(const struct settings *settings, const char *key, cons
         snprintf(error, error_size, "%s: %s", key, what);
         return false;
     }
-    if (inside && reachable_from_outside(&address) && !*settings->publish.password) {
+    if (danger && reachable_from_outside(&address)) {
         snprintf(error, error_size,
-                 "%s: %s can be reached from other machines, and whoever reaches it may publish; set "
-                 "publish.password or "
-                 "listen on 127.0.0.1",
-                 key, text);
+                 "%s: %s can be reached from other machines, and whoever reaches it may %s or listen on "
+                 "127.0.0.1",
+                 key, text, danger);
         return false;
     }
     return true;
@@ -588,6 +601,7 @@ static bool check_address(const struct settings *settings, const char *key, cons
 static bool check_publish_addresses(const struct settings *settings, char *error, size_t error_size)
 {
     static const char between[] = " ,";
+    const char *danger = *settings->publish.password ? NULL : "publish; set publish.password";
     const char *at = settings->listen.publish;
     int count = 0;
     for (at += strspn(at, between); *at; at += strspn(at, between)) {
@@ -604,7 +618,7 @@ static bool check_publish_addresses(const struct settings *settings, char *error
         }
         memcpy(one, at, len);
         one[len] = '\0';
-        if (!check_address(settings, "listen.publish", one, true, error, error_size))
+        if (!check_address("listen.publish", one, danger, error, error_size))
             return false;
         at += len;
     }
@@ -617,15 +631,24 @@ static bool check_listeners(const struct settings *settings, char *error, size_t
         snprintf(error, error_size, "nothing listens for clients: set listen.wss or listen.ws");
         return false;
     }
-    if (*settings->listen.wss &&
-        !check_address(settings, "listen.wss", settings->listen.wss, false, error, error_size))
+    if (*settings->listen.wss && !check_address("listen.wss", settings->listen.wss, NULL, error, error_size))
         return false;
-    if (*settings->listen.ws &&
-        !check_address(settings, "listen.ws", settings->listen.ws, false, error, error_size))
+    if (*settings->listen.ws && !check_address("listen.ws", settings->listen.ws, NULL, error, error_size))
         return false;
+    const char *danger = *settings->admin.password || *settings->publish.password
+                             ? NULL
+                             : "see what goes on here, and publish; set admin.password";
     if (*settings->listen.admin &&
-        !check_address(settings, "listen.admin", settings->listen.admin, true, error, error_size))
+        !check_address("listen.admin", settings->listen.admin, danger, error, error_size))
         return false;
+    if (*settings->admin.password && strlen(settings->admin.password) < ADMIN_PASSWORD_MIN) {
+        snprintf(
+            error, error_size,
+            "admin.password: it is shorter than %d bytes, the least that is safe; make one with openssl rand "
+            "-base64 18",
+            ADMIN_PASSWORD_MIN);
+        return false;
+    }
     return check_publish_addresses(settings, error, error_size);
 }
 
@@ -638,6 +661,13 @@ bool settings_use_proxy(const struct settings *settings)
         if (urls[i] && *urls[i])
             return true;
     return false;
+}
+
+bool settings_reachable(const char *listener)
+{
+    struct net_address address;
+    char why[256];
+    return *listener && net_parse(listener, &address, why, sizeof why) && reachable_from_outside(&address);
 }
 
 static bool check_proxy(const struct settings *settings, char *error, size_t error_size)

@@ -55,6 +55,9 @@ struct settings {
         uint64_t channels, patterns; /* of one listener; distinct ones of all */
     } publish;
     struct {
+        char *password; /* of the admin listener's pages; "" none */
+    } admin;
+    struct {
         char *key;               /* "": no API, unless insecure */
         bool insecure;           /* serves it without a key */
         uint64_t body_bytes;     /* of one request */
@@ -106,6 +109,9 @@ extern const struct config_section settings_topic_rules; /* [topic PATTERN] */
 /* A config of all of these, with defaults in `settings` (zeroed by the caller). NULL without memory. */
 struct config *settings_config(struct settings *settings);
 
+/* Can this address of a listener be reached from other machines? Not when it is "", loopback or a unix
+ * socket. */
+bool settings_reachable(const char *listener);
 /* Is any of the proxy's URLs set? */
 bool settings_use_proxy(const struct settings *settings);
 

@@ -453,6 +453,73 @@ static void a_publish_password_is_asked_for(void **state)
     assert_int_equal(ask(f, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
 }
 
+/* GET of a path with `headers` (whole lines). */
+static int get(struct fixture *f, const char *path, const char *headers)
+{
+    char request[1024];
+    snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", path, headers);
+    return ask(f, request);
+}
+
+static void the_admin_password_is_asked_for_by_all_but_probes(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const pages[] = {"/", "/metrics"};
+    static const struct {
+        const char *header;
+        int status;
+    } rows[] = {
+        {"", 401},
+        {"Authorization: Bearer correct hors\r\n", 401},
+        {"Authorization: Bearer correct horse battery\r\n", 401},
+        {"Authorization: Basic correct horse\r\n", 401},
+        {"Authorization: Basic Y29ycmVjdCBob3JzZQ==\r\n", 401},     /* no colon */
+        {"Authorization: Basic b3BzOmNvcnJlY3QgaG9yc2==\r\n", 401}, /* ops:correct hors + rubbish */
+        {"Authorization: Bearer correct horse\r\n", 200},
+        {"Authorization: bearer correct horse\r\n", 200},
+        {"Authorization: Basic b3BzOmNvcnJlY3QgaG9yc2U=\r\n", 200}, /* ops:correct horse */
+        {"Authorization: Basic OmNvcnJlY3QgaG9yc2U=\r\n", 200},     /* :correct horse */
+    };
+    atomic_store(&f->ready, true);
+    read_setting(f, "--admin.password=correct horse");
+    for (size_t p = 0; p < sizeof pages / sizeof *pages; p++)
+        for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+            assert_int_equal(get(f, pages[p], rows[i].header), rows[i].status);
+    assert_int_equal(get(f, "/metrics", ""), 401);
+    assert_non_null(strstr(f->answer, "WWW-Authenticate: Basic realm=\"pushgate\""));
+    assert_int_equal(get(f, "/healthz", ""), 200);
+    assert_int_equal(get(f, "/readyz", ""), 200);
+    assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"), 401);
+    assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+                            "Authorization: Bearer correct horse\r\n\r\nx"),
+                     200);
+    read_setting(f, "--publish.password=sesame"); /* from now on who may look may not publish */
+    assert_int_equal(ask(f, "POST /publish?topic=t HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+                            "Authorization: Bearer correct horse\r\n\r\nx"),
+                     401);
+    assert_int_equal(get(f, "/metrics", "Authorization: Bearer sesame\r\n"), 401);
+}
+
+static void whoever_guesses_has_to_wait(void **state)
+{
+    struct fixture *f = *state;
+    int refused = 0;
+    read_setting(f, "--admin.password=correct horse");
+    while (get(f, "/metrics", "Authorization: Bearer guess\r\n") == 401 && refused < 100)
+        refused++;
+    assert_in_range(refused, 20, 60); /* more than the burst only when this machine is slow */
+    assert_non_null(strstr(f->answer, " 429 "));
+    assert_non_null(strstr(f->answer, "Retry-After: 1\r\n"));
+    assert_int_equal(get(f, "/metrics", "Authorization: Bearer guess\r\n") / 100, 4);
+    assert_int_equal(get(f, "/metrics", ""), 401); /* which is no guess */
+    assert_int_equal(get(f, "/healthz", "Authorization: Bearer guess\r\n"), 200);
+    uint64_t patience = clock_monotonic_ms() + 20000;
+    while (get(f, "/metrics", "Authorization: Bearer correct horse\r\n") != 200)
+        assert_true(clock_monotonic_ms() < patience);
+    assert_null(strstr(body_of(f), "pushgate_admin_refused_total{reason=\"wrong\"} 0\n"));
+    assert_null(strstr(body_of(f), "pushgate_admin_refused_total{reason=\"throttled\"} 0\n"));
+}
+
 /* The server API
  * ----------------------------------------------------------------------------------------------------------
  */
@@ -863,6 +930,8 @@ int main(void)
         TEST(the_largest_message_passes_and_one_byte_more_does_not),
         TEST(pages_of_other_sites_may_not_publish),
         TEST(a_publish_password_is_asked_for),
+        TEST(the_admin_password_is_asked_for_by_all_but_probes),
+        TEST(whoever_guesses_has_to_wait),
         TEST(malformed_requests_get_their_status_and_the_end),
         TEST(idle_connections_give_way_to_new_ones),
         TEST(a_full_house_of_slow_clients_makes_others_wait_not_spin),

@@ -17,6 +17,7 @@ struct fixture {
     struct publisher_stats publisher;
     struct proxy_stats proxy;
     struct admin_api_stats api;
+    struct admin_auth auth;
     const struct acceptor_stats *acceptor_list[2];
     const struct reactor_stats *reactor_list[2];
     _Atomic bool ready, draining;
@@ -65,7 +66,7 @@ static void write_text(struct fixture *f)
     size_t len;
     free(f->text);
     FILE *out = open_memstream(&f->text, &len);
-    admin_metrics_write(&f->config, 1700000000123, &f->api, out);
+    admin_metrics_write(&f->config, 1700000000123, &f->api, &f->auth, out);
     assert_int_equal(fclose(out), 0);
 }
 

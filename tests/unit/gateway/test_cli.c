@@ -97,6 +97,21 @@ static void rules_between_settings_are_checked(void **state)
     assert_non_null(strstr(f->error, "set listen.wss or listen.ws"));
 }
 
+static void a_broken_rule_names_the_line_that_breaks_it(void **state)
+{
+    struct fixture *f = *state;
+    char expected[128];
+    char config[64];
+    write_file(f, "[listen]\nws = 127.0.0.1:1\n\nadmin = 0.0.0.0:9190\n[auth]\nanonymous = on\n");
+    snprintf(config, sizeof config, "--config=%s", f->path);
+    snprintf(expected, sizeof expected, "%s:4: listen.admin: 0.0.0.0:9190 can be reached", f->path);
+    assert_int_equal(READ(f, config), CLI_BAD_SETTINGS);
+    assert_int_equal(strncmp(f->error, expected, strlen(expected)), 0);
+    assert_int_equal(READ(f, config, "--listen.admin=*:1"), CLI_BAD_SETTINGS);
+    assert_int_equal(strncmp(f->error, "--listen.admin: *:1 can", 23), 0);
+    assert_int_equal(READ(f, config, "--admin.password=correct horse"), CLI_OK);
+}
+
 static void help_helps_in_any_company(void **state)
 {
     struct fixture *f = *state;
@@ -174,6 +189,7 @@ int main(void)
         TEST(arguments_win_over_the_file_wherever_they_stand),
         TEST(a_files_error_names_file_and_line),
         TEST(rules_between_settings_are_checked),
+        TEST(a_broken_rule_names_the_line_that_breaks_it),
         TEST(help_helps_in_any_company),
         TEST(usage_errors_say_what_was_meant),
         TEST(a_file_may_be_named_like_a_setting),

@@ -174,7 +174,15 @@ static void whoever_may_publish_must_be_near_or_know_the_password(void **state)
     }
     set(f, "--listen.publish=127.3.2.1:6390");
     set(f, "--listen.admin=*:9190");
-    fails_with(f, "listen.admin: ");
+    fails_with(f, "listen.admin: *:9190 can be reached from other machines");
+    fails_with(f, "set admin.password");
+    set(f, "--api.key=secret"); /* which is for the API only */
+    fails_with(f, "set admin.password");
+    set(f, "--admin.password=eleven byte");
+    fails_with(f, "admin.password: it is shorter than 12 bytes");
+    set(f, "--admin.password=twelve bytes");
+    passes(f);
+    set(f, "--admin.password=");
     set(f, "--publish.password=secret");
     passes(f);
     set(f, "--listen.publish=*:6390");
