@@ -108,6 +108,64 @@ static bool set_value(struct config *config, size_t index, const char *text, cha
                      error_size);
 }
 
+/* Wiped, because it may hold a password. */
+static void free_text(char *text, size_t size)
+{
+    explicit_bzero(text, size);
+    free(text);
+}
+
+/* NULL with a sentence; else *len bytes in a buffer of FILE_BYTES_MAX + 1. */
+static char *read_whole_file(const char *path, size_t *len, char *error, size_t error_size)
+{
+    FILE *file = fopen(path, "rbe");
+    if (!file) {
+        snprintf(error, error_size, "%s: cannot open it: %s", path, strerror(errno));
+        return NULL;
+    }
+    setvbuf(file, NULL, _IONBF, 0); /* no second copy of a password in stdio's buffer */
+    char *text = malloc(FILE_BYTES_MAX + 1);
+    if (!text) {
+        snprintf(error, error_size, "%s: out of memory", path);
+        fclose(file);
+        return NULL;
+    }
+    *len = fread(text, 1, FILE_BYTES_MAX + 1, file);
+    if (ferror(file))
+        snprintf(error, error_size, "%s: cannot read it: %s", path, strerror(errno));
+    else if (*len > FILE_BYTES_MAX)
+        snprintf(error, error_size, "%s: the file is longer than 1 MiB", path);
+    bool good = !ferror(file) && *len <= FILE_BYTES_MAX;
+    fclose(file);
+    if (!good) {
+        free_text(text, *len);
+        return NULL;
+    }
+    return text;
+}
+
+/* The file has one line: the value. False with the end of a sentence. */
+static bool set_value_of_file(struct config *config, size_t index, const char *path, char *error,
+                              size_t error_size)
+{
+    size_t len, read;
+    char *text = read_whole_file(path, &read, error, error_size);
+    if (!text)
+        return false;
+    for (len = read; len > 0 && (text[len - 1] == '\n' || text[len - 1] == '\r');)
+        len--;
+    text[len] = '\0';
+    bool good = false;
+    if (len == 0)
+        snprintf(error, error_size, "%s: the file is empty", path);
+    else if (strpbrk(text, "\r\n") || strlen(text) != len)
+        snprintf(error, error_size, "%s: the file must have one line of text", path);
+    else
+        good = set_value(config, index, text, error, error_size);
+    free_text(text, read);
+    return good;
+}
+
 static size_t least(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -178,6 +236,31 @@ static size_t find_key(const struct config_key *keys, size_t key_count, const ch
     else
         snprintf(error, error_size, "unknown key; --help lists all keys");
     return key_count;
+}
+
+/* A key as it stands in files and arguments: a secret's with _file behind it names a file that has the
+ * secret. The key's index; key_count with a sentence's end when there is none. */
+static size_t find_setting(const struct config *config, const char *name, bool *in_file, char *error,
+                           size_t error_size)
+{
+    static const char suffix[] = "_file";
+    size_t len = strlen(name), bytes = len < sizeof suffix ? 0 : len - (sizeof suffix - 1);
+    *in_file = false;
+    for (size_t i = 0; bytes > 0 && strcmp(name + bytes, suffix) == 0 && i < config->key_count; i++) {
+        const struct config_key *key = &config->keys[i];
+        if (key->type != CONFIG_SECRET || strlen(key->name) != bytes || memcmp(key->name, name, bytes) != 0)
+            continue;
+        *in_file = true;
+        return i;
+    }
+    return find_key(config->keys, config->key_count, name, error, error_size);
+}
+
+static bool take_value(struct config *config, size_t index, bool in_file, const char *text, char *error,
+                       size_t error_size)
+{
+    return in_file ? set_value_of_file(config, index, text, error, error_size)
+                   : set_value(config, index, text, error, error_size);
 }
 
 static void fail_source(struct source *source, uint32_t line, const char *what)
@@ -380,12 +463,13 @@ static int take_pair(void *context, const char *cut_section, const char *key, co
         return good;
     }
     snprintf(name, sizeof name, "%s.%s", section, key);
-    size_t index = find_key(config->keys, config->key_count, name, what, sizeof what);
+    bool in_file;
+    size_t index = find_setting(config, name, &in_file, what, sizeof what);
     if (index < config->key_count && config->lines[index] != 0) {
         snprintf(what, sizeof what, "set twice, first on line %u", config->lines[index]);
         index = config->key_count;
     }
-    if (index >= config->key_count || !set_value(config, index, value, what, sizeof what)) {
+    if (index >= config->key_count || !take_value(config, index, in_file, value, what, sizeof what)) {
         snprintf(sentence, sizeof sentence, "%s: %s", name, what);
         fail_source(source, source->line, sentence);
         return 0;
@@ -406,42 +490,6 @@ static bool set_defaults(struct config *config)
         return false;
     }
     return true;
-}
-
-/* Wiped, because it may hold a password. */
-static void free_text(char *text, size_t size)
-{
-    explicit_bzero(text, size);
-    free(text);
-}
-
-/* NULL with a sentence; else *len bytes in a buffer of FILE_BYTES_MAX + 1. */
-static char *read_whole_file(const char *path, size_t *len, char *error, size_t error_size)
-{
-    FILE *file = fopen(path, "rbe");
-    if (!file) {
-        snprintf(error, error_size, "%s: cannot open it: %s", path, strerror(errno));
-        return NULL;
-    }
-    setvbuf(file, NULL, _IONBF, 0); /* no second copy of a password in stdio's buffer */
-    char *text = malloc(FILE_BYTES_MAX + 1);
-    if (!text) {
-        snprintf(error, error_size, "%s: out of memory", path);
-        fclose(file);
-        return NULL;
-    }
-    *len = fread(text, 1, FILE_BYTES_MAX + 1, file);
-    if (ferror(file))
-        snprintf(error, error_size, "%s: cannot read it: %s", path, strerror(errno));
-    else if (*len > FILE_BYTES_MAX)
-        snprintf(error, error_size, "%s: the file is longer than 1 MiB", path);
-    bool good = !ferror(file) && *len <= FILE_BYTES_MAX;
-    fclose(file);
-    if (!good) {
-        free_text(text, *len);
-        return NULL;
-    }
-    return text;
 }
 
 struct config *config_create(const struct config_key *keys, size_t key_count, void *settings)
@@ -559,13 +607,14 @@ bool config_read_argument(struct config *config, const char *argument, char *err
     }
     memcpy(name, argument + 2, name_len - 2);
     name[name_len - 2] = '\0';
-    size_t index = find_key(config->keys, config->key_count, name, what, sizeof what);
+    bool in_file;
+    size_t index = find_setting(config, name, &in_file, what, sizeof what);
     if (index < config->key_count && !equals) {
         snprintf(error, error_size, "--%s needs a value: --%s=%s", name, name,
-                 config_value_placeholder(&config->keys[index]));
+                 in_file ? "FILE" : config_value_placeholder(&config->keys[index]));
         return false;
     }
-    if (index >= config->key_count || !set_value(config, index, equals + 1, what, sizeof what)) {
+    if (index >= config->key_count || !take_value(config, index, in_file, equals + 1, what, sizeof what)) {
         snprintf(error, error_size, "--%s: %s", name, what);
         return false;
     }

@@ -16,7 +16,7 @@
 
 enum config_type {
     CONFIG_STRING,   /* char *; "" when unset */
-    CONFIG_SECRET,   /* char *; never printed */
+    CONFIG_SECRET,   /* char *; never printed. Under its name with _file behind it: read from that file */
     CONFIG_BOOL,     /* bool: on | off */
     CONFIG_UINT,     /* uint64_t */
     CONFIG_SIZE,     /* uint64_t bytes: 64KiB, 1MiB, 2GiB, 512 or 512B */

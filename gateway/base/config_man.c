@@ -42,6 +42,11 @@ static void print_key(const struct config_key *key, const char *name, FILE *out)
 {
     roff_tag(out, "", name, " = ", config_value_placeholder(key));
     roff_paragraph(out, key->help);
+    if (key->type == CONFIG_SECRET) {
+        char also[256];
+        snprintf(also, sizeof also, "%s_file = FILE reads it from a file.", name);
+        roff_paragraph(out, also);
+    }
     print_facts(key, out);
 }
 
@@ -76,5 +81,7 @@ void config_print_words(const struct config_key *keys, size_t key_count, FILE *o
         for (; *words; words += strcspn(words, "|"), words += *words == '|')
             fprintf(out, " %.*s", (int)strcspn(words, "|"), words);
         fputc('\n', out);
+        if (key->type == CONFIG_SECRET)
+            fprintf(out, "--%s_file= FILE\n", key->name);
     }
 }

@@ -54,6 +54,8 @@ static void describe(const struct config_key *key, bool with_range, char *out, s
     if (*key->default_value && key->type != CONFIG_SECRET)
         snprintf(out, out_size, "%s (%s%sdefault %s)", key->help, range, *range ? "; " : "",
                  key->default_value);
+    else if (key->type == CONFIG_SECRET)
+        snprintf(out, out_size, "%s %s_file=FILE reads it from a file.", key->help, key->name);
     else
         snprintf(out, out_size, "%s", key->help);
 }

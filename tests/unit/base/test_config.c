@@ -351,6 +351,58 @@ static void files_that_cannot_be_read_say_why(void **state)
     assert_string_equal(f->error, "/dev/zero: the file is longer than 1 MiB");
 }
 
+/* A file with this text under a name that lives until the next call. */
+static const char *file_with(const void *text, size_t len)
+{
+    static char path[32];
+    if (*path)
+        unlink(path);
+    snprintf(path, sizeof path, "%s", "/tmp/test_config_XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, len), len);
+    close(fd);
+    return path;
+}
+
+static void refuses_secret_in(struct fixture *f, const char *path, const char *sentence)
+{
+    char argument[64], expected[256];
+    snprintf(argument, sizeof argument, "--text.word_file=%s", path);
+    snprintf(expected, sizeof expected, "--text.word_file: %s: %s", path, sentence);
+    refuses_argument(f, argument, expected);
+}
+
+static void a_secret_may_be_in_a_file_of_its_own(void **state)
+{
+    struct fixture *f = *state;
+    char text[128];
+    const char *const path = file_with("p=1;2 ;3 #4 \r\n", 14);
+    snprintf(text, sizeof text, "[text]\nword_file = %s\n", path);
+    assert_true(read_text(f, text));
+    assert_string_equal(f->settings.word, "p=1;2 ;3 #4 ");
+    assert_true(read_argument(f, "--text.word=other"));
+    snprintf(text, sizeof text, "--text.word_file=%s", path);
+    assert_true(read_argument(f, text));
+    assert_string_equal(f->settings.word, "p=1;2 ;3 #4 ");
+
+    refuses(f, "[text]\nword = a\nword_file = b\n",
+            "test.conf:3: text.word_file: set twice, first on line 2");
+    refuses(f, "[text]\nname_file = a\n",
+            "test.conf:2: text.name_file: unknown key; did you mean text.name?");
+    refuses_argument(f, "--text.word_file", "--text.word_file needs a value: --text.word_file=FILE");
+    refuses_argument(f, "--_file=x", "--_file: unknown key; --help lists all keys");
+    refuses_secret_in(f, "/nonexistent/secret", "cannot open it: No such file or directory");
+    refuses_secret_in(f, file_with("", 0), "the file is empty");
+    refuses_secret_in(f, file_with("\n", 1), "the file is empty");
+    refuses_secret_in(f, file_with("one\ntwo\n", 8), "the file must have one line of text");
+    refuses_secret_in(f, file_with("one\0two", 7), "the file must have one line of text");
+    refuses_argument(f, "--text.word_file=/dev/zero",
+                     "--text.word_file: /dev/zero: the file is longer than 1 MiB");
+    assert_string_equal(f->settings.word, "a"); /* the last that was good */
+    unlink(file_with("x", 1));
+}
+
 static void a_file_is_read_like_its_text(void **state)
 {
     struct fixture *f = *state;
@@ -438,6 +490,7 @@ int main(void)
         TEST(arguments_win_over_the_file),
         TEST(bad_arguments_get_one_sentence),
         TEST(files_that_cannot_be_read_say_why),
+        TEST(a_secret_may_be_in_a_file_of_its_own),
         TEST(a_file_is_read_like_its_text),
         TEST(no_message_overflows_a_small_buffer),
         TEST(the_sample_parses_to_the_defaults_commented_or_not),
