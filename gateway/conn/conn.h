@@ -80,6 +80,8 @@ struct conn {
     bool ended : 1;        /* its FIN was read while output still waited */
     bool update_owed : 1;  /* a KeyUpdate of ours is due before the next application data */
     bool update_asked : 1; /* … and it asks for the peer's */
+    bool address_kept : 1; /* its address stands in the pool's `addresses`: the kernel's would be a proxy's,
+                              or gone by the time it is wanted */
     uint8_t idle_records;  /* tls_post_count() */
     uint8_t joins; /* answers to BROKER_SUBSCRIBE that are on their way, also those that nobody waits for any
                       more */

@@ -44,6 +44,7 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         .epoll_fd = -1,
         .freed_head = SLAB_NONE,
         .now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS),
+        .keep_addresses = settings->log.level >= LOG_DEBUG,
         .idle_ticks = ticks_of(settings->idle.timeout),
         .ping_ticks = ticks_of(settings->idle.ping_interval),
         .close_ticks = ticks_of(settings->limits.close_timeout ? settings->limits.close_timeout : 1),
@@ -54,6 +55,7 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
     if (!slab_init(&pool->conns, sizeof(struct conn), config->capacity) ||
         !slab_init(&pool->tls, sizeof(struct conn_tls), config->capacity) ||
         !slab_init(&pool->sessions, sizeof(struct session), config->capacity) ||
+        !slab_init(&pool->addresses, sizeof(struct address), config->capacity) ||
         !topics_init(&pool->topics, topics < TOPICS_MAX - 1024 ? (uint32_t)topics + 1024 : TOPICS_MAX))
         return false;
     slab_hide(&pool->tls); /* it is nothing but keys */
@@ -81,6 +83,8 @@ void pool_fini(struct pool *pool)
         slab_fini(&pool->tls);
     if (pool->sessions.base)
         slab_fini(&pool->sessions);
+    if (pool->addresses.base)
+        slab_fini(&pool->addresses);
     if (pool->crypto)
         tls_crypto_destroy(pool->crypto);
     if (pool->ws_reader)
@@ -284,6 +288,8 @@ struct conn *pool_open(struct pool *pool, const struct transfer_item *item)
         goto no_epoll;
     if (pool_session(pool, conn))
         *pool_session(pool, conn) = (struct session){0};
+    conn_keep_address(pool, conn, &record->client);
+    conn_log_open(pool, conn);
     pool_arm(pool, conn);
     counter_add(&pool->stats->connections[conn->adapter][conn_transport(conn)], 1);
     counter_add(&pool->stats->opened, 1);
@@ -335,9 +341,8 @@ void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason
         tls_direction_wipe(&pool_tls(pool, conn)->read);
         slab_free(&pool->tls, conn->tls);
     }
+    conn_log_close(pool, conn, reason);
     close(conn->fd); /* also leaves epoll: no other descriptor refers to the file */
-    log_event(LOG_DEBUG, "close", "reason=%s reactor=%u conn=%u", close_reason_label(reason), pool->reactor,
-              pool_index(pool, conn));
     ip_limit_release(pool->ip_limit, conn->ip_handle);
     conn->state = CONN_FREE;
     /* The slot waits until the batch of events is done, in a list through a field that the dead need no more.

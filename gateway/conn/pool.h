@@ -38,7 +38,9 @@ struct pool {
     uint32_t
         next_generation; /* of the next connection: no two uses of a slot share one for 2^32 connections */
     struct slab conns, tls;
-    struct slab sessions; /* by a connection's index; only the memory is used: nothing is allocated in it */
+    struct slab sessions;  /* by a connection's index; only the memory is used: nothing is allocated in it */
+    struct slab addresses; /* likewise, struct address, of those with address_kept */
+    bool keep_addresses; /* of everybody: they are logged, and after a reset the kernel knows them no more */
     struct wheel wheel;
     struct topics topics;
     struct tls_crypto *crypto;
@@ -116,6 +118,20 @@ void pool_free_closed(struct pool *pool);
 /* Fires due deadlines. */
 void pool_advance(struct pool *pool);
 void pool_arm(struct pool *pool, struct conn *conn);
+
+/* conn_address.c
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* Who the client is: what a trusted proxy said, else whom the socket is connected to (a getpeername(), so not
+ * for every message). ADDRESS_NONE when the kernel does not know any more. For connections that are not
+ * destroyed yet. */
+struct address conn_address(const struct pool *pool, const struct conn *conn);
+/* `client`: what the acceptor was told by a proxy, or ADDRESS_NONE. */
+void conn_keep_address(struct pool *pool, struct conn *conn, const struct address *client);
+/* One line each at level debug; the close's before the descriptor is closed. */
+void conn_log_open(const struct pool *pool, const struct conn *conn);
+void conn_log_close(const struct pool *pool, const struct conn *conn, enum close_reason reason);
 
 /* pool_topics.c
  * ----------------------------------------------------------------------------------------------------------

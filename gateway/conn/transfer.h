@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "gateway/base/address.h"
 #include "gateway/conn/stats.h"
 #include "proto/tls_record.h"
 
@@ -19,7 +20,7 @@
 #include <stdint.h>
 
 enum {
-    TRANSFER_VERSION = 2,
+    TRANSFER_VERSION = 3,
     TRANSFER_BATCH_MAX = 64,
     TRANSFER_MESSAGE_MAX =
         60 * 1024, /* bytes of one message: the kernel serves larger ones from high-order pages */
@@ -41,13 +42,13 @@ struct transfer_record {
     uint32_t raw_bytes;      /* received over wss, not yet opened */
     uint32_t ip_handle;      /* conn/ip_limit.h; means something in this process only */
     uint32_t identity_bytes; /* what the acceptor knows of the client: adapter.h, opened() */
-    uint32_t reserved;
+    struct address client;   /* when a proxy in front of the gateway said it, else ADDRESS_NONE */
     uint64_t since_offset, since_epoch;
     char accept[29]; /* Sec-WebSocket-Accept */
     char subprotocol[35];
     struct tls_direction read, write;
 };
-_Static_assert(sizeof(struct transfer_record) == 48 + 64 + 168,
+_Static_assert(sizeof(struct transfer_record) == 64 + 64 + 168,
                "fixed size: a change needs a new TRANSFER_VERSION");
 
 /* One received or pending connection: the record and where its tail stands. */

@@ -3,6 +3,7 @@
 
 #include "gateway/auth/auth.h"
 #include "gateway/auth/auth_algorithm.h"
+#include "gateway/base/cidr.h"
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
 #include "gateway/proxy/proxy.h"
@@ -61,6 +62,29 @@ const struct config_key settings_keys[] = {
              "for any. Empty: "
              "only pages from the gateway's own host. Clients that are not browsers send no origin and are "
              "not asked."},
+    {.name = "listen.proxy_protocol",
+     .type = CONFIG_STRING,
+     .placeholder = "NAMES",
+     .offset = AT(listen.proxy_protocol),
+     .default_value = "",
+     .help =
+         "Listeners on which every connection begins with a PROXY protocol header, version 1 or 2: ws, wss, "
+         "or both. It is believed from listen.trusted; anybody else is refused there."},
+    {.name = "listen.trusted",
+     .type = CONFIG_STRING,
+     .placeholder = "NETWORKS",
+     .offset = AT(listen.trusted),
+     .default_value = "",
+     .help = "Networks of the balancers and proxies that may say who the client is: 10.0.0.0/8 127.0.0.1 "
+             "2001:db8::/32, and unix for peers on a unix socket."},
+    {.name = "listen.forwarded",
+     .type = CONFIG_ENUM,
+     .offset = AT(listen.forwarded),
+     .default_value = "off",
+     .choices = "off|x-forwarded-for|forwarded",
+     .help = "The header in which listen.trusted says who the client is: X-Forwarded-For, or Forwarded (RFC "
+             "7239). Name the one that your proxy sets: the other a client can send itself. It is read "
+             "from its end, up to the first address that is not trusted."},
     {.name = "listen.backlog",
      .type = CONFIG_UINT,
      .offset = AT(listen.backlog),
@@ -161,6 +185,22 @@ const struct config_key settings_keys[] = {
      .max = 100000000,
      .zero = "no limit",
      .help = "Client connections at a time from one IPv4 address or IPv6 /64."},
+    {.name = "limits.handshakes_per_ip",
+     .type = CONFIG_UINT,
+     .offset = AT(limits.handshakes_per_ip),
+     .default_value = "0",
+     .min = 1,
+     .max = 1000000,
+     .zero = "no limit",
+     .help = "New connections per second from one IPv4 address or IPv6 /64, whatever becomes of them."},
+    {.name = "limits.handshakes_burst",
+     .type = CONFIG_UINT,
+     .offset = AT(limits.handshakes_burst),
+     .default_value = "0",
+     .min = 1,
+     .max = 1000000,
+     .zero = "as many as limits.handshakes_per_ip",
+     .help = "New connections that may come from such an address at once when it has been quiet."},
     {.name = "limits.message_bytes",
      .type = CONFIG_SIZE,
      .offset = AT(limits.message_bytes),
@@ -215,6 +255,35 @@ const struct config_key settings_keys[] = {
      .max = 1000000,
      .zero = "no limit",
      .help = "Connections to listen.publish at a time."},
+
+    {.name = "access.allow",
+     .type = CONFIG_STRING,
+     .placeholder = "NETWORKS",
+     .offset = AT(access.allow),
+     .default_value = "",
+     .help = "Networks whose clients may connect: 192.0.2.0/24 2001:db8::/32, and unix. Empty, with no "
+             "access.allow_file: everybody who is not denied."},
+    {.name = "access.deny",
+     .type = CONFIG_STRING,
+     .placeholder = "NETWORKS",
+     .offset = AT(access.deny),
+     .default_value = "",
+     .help = "Networks whose clients may not connect, also where access.allow has them: what is denied stays "
+             "denied."},
+    {.name = "access.allow_file",
+     .type = CONFIG_STRING,
+     .placeholder = "FILE",
+     .offset = AT(access.allow_file),
+     .default_value = "",
+     .help = "File with further networks of access.allow, one a line; # begins a comment.",
+     .change = CONFIG_REREAD},
+    {.name = "access.deny_file",
+     .type = CONFIG_STRING,
+     .placeholder = "FILE",
+     .offset = AT(access.deny_file),
+     .default_value = "",
+     .help = "File with further networks of access.deny.",
+     .change = CONFIG_REREAD},
 
     {.name = "idle.timeout",
      .type = CONFIG_DURATION,
@@ -561,6 +630,8 @@ struct config *settings_config(struct settings *settings)
 /* The choices above are indices of these. */
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "log.level");
 _Static_assert(LOG_FORMAT_LOGFMT == 0 && LOG_FORMAT_JSON == 1, "log.format");
+_Static_assert(FORWARDED_OFF == 0 && FORWARDED_X_FORWARDED_FOR == 1 && FORWARDED_RFC7239 == 2,
+               "listen.forwarded");
 _Static_assert(REACTOR_LEAST_CONNECTIONS == 0 && REACTOR_ROUND_ROBIN == 1, "threads.balance");
 
 static bool reachable_from_outside(const struct net_address *address)
@@ -650,6 +721,77 @@ static bool check_listeners(const struct settings *settings, char *error, size_t
         return false;
     }
     return check_publish_addresses(settings, error, error_size);
+}
+
+static const char between_words[] = " ,\t";
+
+bool settings_use_proxy_protocol(const struct settings *settings, const char *listener)
+{
+    const char *at = settings->listen.proxy_protocol;
+    for (at += strspn(at, between_words); *at; at += strspn(at, between_words)) {
+        size_t len = strcspn(at, between_words);
+        if (len == strlen(listener) && memcmp(at, listener, len) == 0)
+            return true;
+        at += len;
+    }
+    return false;
+}
+
+/* Every word of listen.proxy_protocol is a listener that is there. */
+static bool check_proxy_protocol(const struct settings *settings, char *error, size_t error_size)
+{
+    const char *at = settings->listen.proxy_protocol;
+    for (at += strspn(at, between_words); *at; at += strspn(at, between_words)) {
+        size_t len = strcspn(at, between_words);
+        bool ws = len == 2 && memcmp(at, "ws", 2) == 0, wss = len == 3 && memcmp(at, "wss", 3) == 0;
+        if (!ws && !wss) {
+            snprintf(error, error_size,
+                     "listen.proxy_protocol: \"%.*s\" is no listener; write ws, wss or ws wss",
+                     (int)(len < 64 ? len : 64), at);
+            return false;
+        }
+        if (!*(ws ? settings->listen.ws : settings->listen.wss)) {
+            snprintf(error, error_size, "listen.proxy_protocol names %s, but listen.%s is not set",
+                     ws ? "ws" : "wss", ws ? "ws" : "wss");
+            return false;
+        }
+        at += len;
+    }
+    return true;
+}
+
+/* What stands in front of the gateway, and who may come. */
+static bool check_clients(const struct settings *settings, char *error, size_t error_size)
+{
+    char why[512];
+    bool proxied = *settings->listen.proxy_protocol;
+    if (!check_proxy_protocol(settings, error, error_size))
+        return false;
+    if (!cidr_list_check(settings->listen.trusted, why, sizeof why)) {
+        snprintf(error, error_size, "listen.trusted: %s", why);
+        return false;
+    }
+    if ((proxied || settings->listen.forwarded != FORWARDED_OFF) && !*settings->listen.trusted) {
+        snprintf(error, error_size,
+                 "%s needs listen.trusted: the networks from which it is believed, as in 10.0.0.0/8",
+                 proxied ? "listen.proxy_protocol" : "listen.forwarded");
+        return false;
+    }
+    const struct {
+        const char *key, *list, *file;
+    } sets[] = {{"access.allow", settings->access.allow, ""},
+                {"access.allow_file", "", settings->access.allow_file},
+                {"access.deny", settings->access.deny, ""},
+                {"access.deny_file", "", settings->access.deny_file}};
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        struct cidr_set *set = cidr_set_create(sets[i].list, sets[i].file, why, sizeof why);
+        if (!set) {
+            snprintf(error, error_size, "%s: %s", sets[i].key, why);
+            return false;
+        }
+        cidr_set_destroy(set);
+    }
+    return true;
 }
 
 bool settings_use_proxy(const struct settings *settings)
@@ -747,7 +889,7 @@ bool settings_check(const struct settings *settings, char *error, size_t error_s
     if (!tls_ciphersuites_check(settings->tls.ciphersuites, error, error_size) ||
         !tls_hosts_check(settings->tls.hosts, settings->tls.host_count, error, error_size))
         return false;
-    if (!check_proxy(settings, error, error_size))
+    if (!check_proxy(settings, error, error_size) || !check_clients(settings, error, error_size))
         return false;
     if (*settings->listen.publish && settings->publish.outbox_bytes < 2 * settings->limits.message_bytes) {
         snprintf(

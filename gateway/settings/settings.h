@@ -9,13 +9,18 @@
 #include "gateway/settings/topic_rule.h"
 #include "gateway/tls/tls_context.h"
 
+/* Which header says who the client is, where a trusted proxy sends it. */
+enum forwarded_header { FORWARDED_OFF, FORWARDED_X_FORWARDED_FOR, FORWARDED_RFC7239 };
 enum reactor_choice { REACTOR_LEAST_CONNECTIONS, REACTOR_ROUND_ROBIN };
 
 struct settings {
     struct {
         char *wss, *ws, *publish,
-            *admin;    /* addresses, "" is off; publish may name two, separated by a space or comma */
-        char *origins; /* "" same host, "*" any, or a list */
+            *admin;           /* addresses, "" is off; publish may name two, separated by a space or comma */
+        char *origins;        /* "" same host, "*" any, or a list */
+        char *proxy_protocol; /* names of listeners: ws, wss */
+        char *trusted;        /* networks (base/cidr.h) */
+        int forwarded;        /* enum forwarded_header */
         uint64_t backlog;
     } listen;
     struct {
@@ -34,6 +39,8 @@ struct settings {
     } threads;
     struct {
         uint64_t connections, connections_per_ip; /* 0: no limit */
+        uint64_t handshakes_per_ip;               /* a second; 0: no limit */
+        uint64_t handshakes_burst;                /* 0: as many as a second brings */
         uint64_t message_bytes;                   /* of one message, in and out */
         uint64_t topics_per_connection;
         uint64_t handshake_timeout; /* ms */
@@ -43,6 +50,10 @@ struct settings {
             inflight_bytes;  /* published, not yet handed to the kernel; past it publishers are not read */
         uint64_t publishers; /* connections to the publish socket */
     } limits;
+    struct {
+        char *allow, *deny;           /* networks; an empty allow has everybody */
+        char *allow_file, *deny_file; /* "" none */
+    } access;
     struct {
         uint64_t timeout, ping_interval; /* ms, 0: off */
     } idle;
@@ -112,6 +123,8 @@ struct config *settings_config(struct settings *settings);
 /* Can this address of a listener be reached from other machines? Not when it is "", loopback or a unix
  * socket. */
 bool settings_reachable(const char *listener);
+/* Does listen.proxy_protocol name this listener ("ws", "wss")? */
+bool settings_use_proxy_protocol(const struct settings *settings, const char *listener);
 /* Is any of the proxy's URLs set? */
 bool settings_use_proxy(const struct settings *settings);
 

@@ -304,6 +304,46 @@ static void a_cookie_with_tokens_wants_named_origins(void **state)
     passes(f);
 }
 
+static void who_may_say_who_the_client_is_must_be_named(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
+    set(f, "--listen.ws=127.0.0.1:8080");
+    set(f, "--listen.proxy_protocol=ws");
+    fails_with(f, "listen.proxy_protocol needs listen.trusted");
+    set(f, "--listen.trusted=10.0.0.1/8");
+    fails_with(f, "listen.trusted: \"10.0.0.1/8\" has bits behind its prefix");
+    set(f, "--listen.trusted=10.0.0.0/8, 127.0.0.1 ::1 unix");
+    passes(f);
+    assert_true(settings_use_proxy_protocol(&f->settings, "ws"));
+    assert_false(settings_use_proxy_protocol(&f->settings, "wss"));
+    set(f, "--listen.proxy_protocol=ws, wss");
+    fails_with(f, "listen.wss is not set");
+    set(f, "--listen.proxy_protocol=ws8080");
+    fails_with(f, "\"ws8080\" is no listener");
+    set(f, "--listen.proxy_protocol=");
+    set(f, "--listen.forwarded=x-forwarded-for");
+    passes(f);
+    assert_int_equal(f->settings.listen.forwarded, FORWARDED_X_FORWARDED_FOR);
+    set(f, "--listen.trusted=");
+    fails_with(f, "listen.forwarded needs listen.trusted");
+}
+
+static void networks_of_access_must_be_networks(void **state)
+{
+    struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
+    set(f, "--listen.ws=127.0.0.1:8080");
+    set(f, "--access.allow=192.0.2.0/24 2001:db8::/32");
+    set(f, "--access.deny=192.0.2.7, unix");
+    passes(f);
+    set(f, "--access.deny=example.org");
+    fails_with(f, "access.deny: \"example.org\" is no network");
+    set(f, "--access.deny=");
+    set(f, "--access.allow_file=/nonexistent/networks");
+    fails_with(f, "access.allow_file: /nonexistent/networks: No such file");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -320,6 +360,8 @@ int main(void)
         TEST(somebody_must_be_able_to_connect),
         TEST(secrets_of_tokens_must_be_long_and_their_algorithms_known),
         TEST(a_cookie_with_tokens_wants_named_origins),
+        TEST(who_may_say_who_the_client_is_must_be_named),
+        TEST(networks_of_access_must_be_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
