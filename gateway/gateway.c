@@ -7,10 +7,11 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
-#include "gateway/base/net.h"
 #include "gateway/broker/engine_memory.h"
 #include "gateway/harden.h"
+#include "gateway/listeners.h"
 #include "gateway/plan.h"
+#include "gateway/privileges.h"
 #include "gateway/proxy/proxy.h"
 #include "gateway/publisher.h"
 #include "gateway/reactor.h"
@@ -25,12 +26,13 @@
 #include <unistd.h>
 
 enum {
-    PUBLISH_LISTENERS_MAX = 4,
     PROXY_ANSWER_EXTRA = 64 * 1024, /* beside one message: channels, info and the like */
 };
 
 struct gateway {
     const struct settings *settings;
+    struct privileges privileges;
+    struct listeners listeners;
     struct ip_limit *ip_limit;
     struct reactor **reactors;
     struct mailbox **reactor_mail;
@@ -42,7 +44,6 @@ struct gateway {
     struct engine *engine;
     struct broker *broker;
     struct publisher *publisher;
-    bool publisher_started;
     struct proxy *proxy; /* NULL: no URL is set */
     struct acceptor_shared shared;
     struct acceptor **acceptors;
@@ -102,7 +103,7 @@ static bool no_memory(struct gateway *gateway)
 }
 
 /* Before the reactors, which keep the descriptor of its mailbox. */
-static bool start_proxy(struct gateway *gateway)
+static bool build_proxy(struct gateway *gateway)
 {
     const struct settings *settings = gateway->settings;
     if (!settings_use_proxy(settings))
@@ -122,13 +123,7 @@ static bool start_proxy(struct gateway *gateway)
         .answer_bytes = settings->limits.message_bytes + PROXY_ANSWER_EXTRA,
     };
     gateway->proxy = proxy_create(&config, gateway->error, sizeof gateway->error);
-    if (!gateway->proxy)
-        return false;
-    if (!proxy_start(gateway->proxy)) {
-        snprintf(gateway->error, sizeof gateway->error, "cannot start the proxy: %s", strerror(errno));
-        return false;
-    }
-    return true;
+    return gateway->proxy != NULL;
 }
 
 static bool build_reactors(struct gateway *gateway, uint32_t capacity)
@@ -172,7 +167,7 @@ static bool build_reactors(struct gateway *gateway, uint32_t capacity)
     return true;
 }
 
-static bool start_reactors(struct gateway *gateway)
+static bool build_broker(struct gateway *gateway)
 {
     struct engine_memory_config memory = {.history_bytes = gateway->settings->history.memory};
     gateway->engine = engine_memory_create(&memory);
@@ -187,67 +182,20 @@ static bool start_reactors(struct gateway *gateway)
         .inflight_bytes = gateway->settings->limits.inflight_bytes,
     };
     gateway->broker = broker_create(&config);
-    if (!gateway->broker)
-        return no_memory(gateway);
-    for (uint32_t i = 0; i < gateway->reactor_count; i++) {
-        if (!reactor_start(gateway->reactors[i], broker_mailbox(gateway->broker), gateway->error,
-                           sizeof gateway->error))
-            return false;
-        gateway->reactors_started++;
-    }
-    return true;
+    return gateway->broker || no_memory(gateway);
 }
 
-static int open_listener(struct gateway *gateway, const char *key, const char *text, bool reuse_port)
+static bool build_publisher(struct gateway *gateway)
 {
-    struct net_address address;
-    char why[256];
-    int fd = -1;
-    if (net_parse(text, &address, why, sizeof why))
-        fd = net_listen(&address, (int)gateway->settings->listen.backlog, reuse_port, why, sizeof why);
-    if (fd < 0)
-        snprintf(gateway->error, sizeof gateway->error, "%s=%s: %s", key, text, why);
-    return fd;
-}
-
-static void log_listener(const char *name, int fd)
-{
-    struct net_address address;
-    char text[128];
-    if (!net_local_address(fd, &address))
-        return;
-    net_format(&address, text, sizeof text);
-    log_event(LOG_INFO, "listening", "listener=%s address=%s", name, text);
-}
-
-static bool start_publisher(struct gateway *gateway)
-{
-    int fds[PUBLISH_LISTENERS_MAX];
-    size_t count = 0;
-    char list[512];
-    snprintf(list, sizeof list, "%s", gateway->settings->listen.publish);
-    char *rest = list;
-    for (char *one; (one = strsep(&rest, " ,\t"));) {
-        if (!*one)
-            continue;
-        if (count == PUBLISH_LISTENERS_MAX) {
-            snprintf(gateway->error, sizeof gateway->error, "listen.publish names more than %d addresses",
-                     PUBLISH_LISTENERS_MAX);
-            return false;
-        }
-        fds[count] = open_listener(gateway, "listen.publish", one, false);
-        if (fds[count] < 0)
-            return false;
-        log_listener("publish", fds[count++]);
-    }
-    struct publisher_config config = {
-        .settings = gateway->settings, .listen_fds = fds, .listen_count = count, .broker = gateway->broker};
+    struct publisher_config config = {.settings = gateway->settings,
+                                      .listen_fds = gateway->listeners.publish, /* which stay there */
+                                      .listen_count = gateway->listeners.publish_count,
+                                      .broker = gateway->broker};
     gateway->publisher = publisher_create(&config);
-    if (!gateway->publisher || !publisher_start(gateway->publisher)) {
-        snprintf(gateway->error, sizeof gateway->error, "cannot start the publisher: %s", strerror(errno));
+    if (!gateway->publisher) {
+        snprintf(gateway->error, sizeof gateway->error, "cannot set up the publisher: %s", strerror(errno));
         return false;
     }
-    gateway->publisher_started = true;
     return true;
 }
 
@@ -317,31 +265,7 @@ static void rotate_ticket_keys(struct gateway *gateway)
     plan_rotation(gateway);
 }
 
-/* Listeners of one acceptor. With port 0 the first one's choice holds for all. */
-static bool open_acceptor_listeners(struct gateway *gateway, int fds[TRANSPORT_COUNT],
-                                    char chosen[TRANSPORT_COUNT][128])
-{
-    static const char *const keys[TRANSPORT_COUNT] = {"listen.ws", "listen.wss"};
-    const char *const wanted[TRANSPORT_COUNT] = {gateway->settings->listen.ws, gateway->settings->listen.wss};
-    for (int i = 0; i < TRANSPORT_COUNT; i++)
-        fds[i] = -1;
-    for (int i = 0; i < TRANSPORT_COUNT; i++) {
-        if (!*wanted[i])
-            continue;
-        bool first = !*chosen[i];
-        fds[i] = open_listener(gateway, keys[i], first ? wanted[i] : chosen[i], true);
-        if (fds[i] < 0)
-            return false;
-        struct net_address address;
-        if (first && net_local_address(fds[i], &address)) {
-            net_format(&address, chosen[i], sizeof chosen[i]);
-            log_listener(keys[i] + strlen("listen."), fds[i]);
-        }
-    }
-    return true;
-}
-
-static bool start_acceptors(struct gateway *gateway)
+static bool build_acceptors(struct gateway *gateway)
 {
     const struct settings *settings = gateway->settings;
     if (!make_ticket_keys(gateway))
@@ -362,7 +286,6 @@ static bool start_acceptors(struct gateway *gateway)
         .auth = gateway->auth,
         .connection_limit = settings->limits.connections,
     };
-    char chosen[TRANSPORT_COUNT][128] = {"", ""};
     for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
         struct acceptor_config config = {
             .shared = &gateway->shared, .number = (uint16_t)i, .ticket_keys = gateway->ticket_keys};
@@ -372,44 +295,27 @@ static bool start_acceptors(struct gateway *gateway)
                 return false;
             tls_certificates_note(&gateway->certificates, config.tls);
         }
-        bool open = open_acceptor_listeners(gateway, config.listen_fds, chosen);
-        if (open)
-            gateway->acceptors[i] = acceptor_create(&config, gateway->error, sizeof gateway->error);
-        if (!gateway->acceptors[i]) {
-            if (!open) {
-                for (int t = 0; t < TRANSPORT_COUNT; t++)
-                    if (config.listen_fds[t] >= 0)
-                        close(config.listen_fds[t]);
-                if (config.tls)
-                    tls_context_destroy(config.tls);
-            }
+        for (int t = 0; t < TRANSPORT_COUNT; t++)
+            config.listen_fds[t] = listener_take(&gateway->listeners.acceptors[i][t]);
+        gateway->acceptors[i] = acceptor_create(&config, gateway->error, sizeof gateway->error);
+        if (!gateway->acceptors[i])
             return false;
-        }
         gateway->acceptor_stats[i] = acceptor_stats(gateway->acceptors[i]);
-    }
-    for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
-        if (!acceptor_start(gateway->acceptors[i], gateway->error, sizeof gateway->error))
-            return false;
-        gateway->acceptors_started++;
     }
     return true;
 }
 
-static bool start_admin(struct gateway *gateway)
+static bool build_admin(struct gateway *gateway)
 {
     const struct settings *settings = gateway->settings;
-    if (!*settings->listen.admin)
+    if (gateway->listeners.admin < 0)
         return true;
-    int fd = open_listener(gateway, "listen.admin", settings->listen.admin, false);
-    if (fd < 0)
-        return false;
-    log_listener("admin", fd);
     if (settings_reachable(settings->listen.admin) && !*settings->admin.password)
         log_event(LOG_WARN, "admin_password_missing", "instead=%s advice=%s", "publish.password",
                   "set admin.password, so that whoever watches cannot publish");
     struct admin_config config = {
         .settings = settings,
-        .listen_fd = fd,
+        .listen_fd = gateway->listeners.admin,
         .broker_mail = broker_mailbox(gateway->broker),
         .broker = gateway->broker,
         .acceptor_count = gateway->acceptor_count,
@@ -424,16 +330,47 @@ static bool start_admin(struct gateway *gateway)
         .draining = &gateway->draining,
     };
     gateway->admin = admin_create(&config, gateway->error, sizeof gateway->error);
-    if (!gateway->admin) {
-        close(fd);
+    if (gateway->admin)
+        (void)listener_take(&gateway->listeners.admin);
+    return gateway->admin != NULL;
+}
+
+/* Starting
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+/* Before the first thread: what is given up here belongs to threads, and later ones inherit it. */
+static bool drop_privileges(struct gateway *gateway)
+{
+    if (!privileges_drop(&gateway->privileges, gateway->error, sizeof gateway->error))
         return false;
-    }
-    if (!admin_start(gateway->admin)) {
-        snprintf(gateway->error, sizeof gateway->error, "cannot start the admin listener: %s",
-                 strerror(errno));
-        return false;
-    }
+    if (gateway->privileges.change)
+        harden_again(gateway->settings->debug.core_dumps);
+    privileges_check_files(gateway->settings);
     return true;
+}
+
+static bool not_started(struct gateway *gateway, const char *what)
+{
+    snprintf(gateway->error, sizeof gateway->error, "cannot start the %s: %s", what, strerror(errno));
+    return false;
+}
+
+static bool start_threads(struct gateway *gateway)
+{
+    if (gateway->proxy && !proxy_start(gateway->proxy))
+        return not_started(gateway, "proxy");
+    for (; gateway->reactors_started < gateway->reactor_count; gateway->reactors_started++)
+        if (!reactor_start(gateway->reactors[gateway->reactors_started], broker_mailbox(gateway->broker),
+                           gateway->error, sizeof gateway->error))
+            return false;
+    if (!publisher_start(gateway->publisher))
+        return not_started(gateway, "publisher");
+    for (; gateway->acceptors_started < gateway->acceptor_count; gateway->acceptors_started++)
+        if (!acceptor_start(gateway->acceptors[gateway->acceptors_started], gateway->error,
+                            sizeof gateway->error))
+            return false;
+    return !gateway->admin || admin_start(gateway->admin) || not_started(gateway, "admin listener");
 }
 
 /* Running
@@ -564,7 +501,7 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
     join_reactors(gateway, signals);
     if (gateway->proxy)
         proxy_stop(gateway->proxy); /* what reactors still asked comes back to their mailboxes */
-    if (gateway->publisher_started)
+    if (gateway->publisher)
         publisher_stop(gateway->publisher);
     if (gateway->admin)
         admin_stop(gateway->admin);
@@ -588,6 +525,7 @@ static void tear_down(struct gateway *gateway, const sigset_t *signals)
             close(gateway->ports[i].transfer_fd);
     if (gateway->ip_limit)
         ip_limit_destroy(gateway->ip_limit);
+    listeners_fini(&gateway->listeners);
     tls_ticket_keys_release(gateway->ticket_keys);
     tls_certificates_fini(&gateway->certificates);
     auth_destroy(gateway->auth);
@@ -607,15 +545,18 @@ static bool start(struct gateway *gateway)
                  strerror(errno));
         return false;
     }
-    if (!load_auth(gateway))
+    if (!privileges_plan(gateway->settings, &gateway->privileges, gateway->error, sizeof gateway->error) ||
+        !load_auth(gateway))
         return false;
     gateway->ip_limit = ip_limit_create(gateway->settings->limits.connections_per_ip);
     if (!gateway->ip_limit)
         return no_memory(gateway);
-    /* Reactors first: they copy the descriptor table, so it should be small and hold no listener. */
-    return make_plan(gateway, &capacity) && start_proxy(gateway) && build_reactors(gateway, capacity) &&
-           start_reactors(gateway) && start_publisher(gateway) && start_acceptors(gateway) &&
-           start_admin(gateway);
+    return make_plan(gateway, &capacity) && build_proxy(gateway) && build_reactors(gateway, capacity) &&
+           build_broker(gateway) &&
+           listeners_open(&gateway->listeners, gateway->settings, gateway->acceptor_count, gateway->error,
+                          sizeof gateway->error) &&
+           build_publisher(gateway) && build_acceptors(gateway) && build_admin(gateway) &&
+           drop_privileges(gateway) && start_threads(gateway);
 }
 
 int gateway_run(const struct settings *settings)

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 static const char unix_prefix[] = "unix:";
-enum { UNIX_PREFIX_LEN = sizeof unix_prefix - 1, UNIX_MODE = 0660 };
+enum { UNIX_PREFIX_LEN = sizeof unix_prefix - 1, UNIX_MODE_DEFAULT = 0660 };
 
 /* --- Text to address --- */
 
@@ -158,13 +158,14 @@ static bool is_stale_socket(const struct sockaddr_un *un, socklen_t len)
     return stale;
 }
 
-static bool bind_unix(int fd, const struct net_address *address)
+/* Nobody can connect before listen(), so owner and mode have until then. */
+static bool bind_unix(int fd, const struct net_address *address, const struct net_unix_access *unix_access)
 {
     const struct sockaddr *name = (const struct sockaddr *)&address->storage;
     const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
     /* The file takes the socket's mode less the umask: so it is never wider than wanted, not even for a
      * moment. */
-    if (fchmod(fd, UNIX_MODE) != 0)
+    if (fchmod(fd, unix_access->mode) != 0)
         return false;
     if (bind(fd, name, address->len) != 0) {
         if (errno != EADDRINUSE)
@@ -174,7 +175,10 @@ static bool bind_unix(int fd, const struct net_address *address)
         if (!replaced || bind(fd, name, address->len) != 0)
             return false;
     }
-    return chmod(un->sun_path, UNIX_MODE) == 0;
+    if ((unix_access->user != (uid_t)-1 || unix_access->group != (gid_t)-1) &&
+        lchown(un->sun_path, unix_access->user, unix_access->group) != 0)
+        return false;
+    return chmod(un->sun_path, unix_access->mode) == 0;
 }
 
 static bool bind_tcp(int fd, const struct net_address *address, bool reuse_port)
@@ -189,8 +193,8 @@ static bool bind_tcp(int fd, const struct net_address *address, bool reuse_port)
     return bind(fd, (const struct sockaddr *)&address->storage, address->len) == 0;
 }
 
-int net_listen(const struct net_address *address, int backlog, bool reuse_port, char *error,
-               size_t error_size)
+int net_listen_as(const struct net_address *address, int backlog, bool reuse_port,
+                  const struct net_unix_access *unix_access, char *error, size_t error_size)
 {
     struct net_address used = *address;
     const int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
@@ -204,8 +208,8 @@ int net_listen(const struct net_address *address, int backlog, bool reuse_port, 
         used.len = sizeof in4;
         fd = socket(AF_INET, type, 0);
     }
-    bool bound = fd >= 0 &&
-                 (used.storage.ss_family == AF_UNIX ? bind_unix(fd, &used) : bind_tcp(fd, &used, reuse_port));
+    bool bound = fd >= 0 && (used.storage.ss_family == AF_UNIX ? bind_unix(fd, &used, unix_access)
+                                                               : bind_tcp(fd, &used, reuse_port));
     if (bound && listen(fd, backlog) == 0)
         return fd;
     int reason = errno;
@@ -217,6 +221,13 @@ int net_listen(const struct net_address *address, int backlog, bool reuse_port, 
     if (fd >= 0)
         close(fd);
     return -1;
+}
+
+int net_listen(const struct net_address *address, int backlog, bool reuse_port, char *error,
+               size_t error_size)
+{
+    const struct net_unix_access usual = {.mode = UNIX_MODE_DEFAULT, .user = (uid_t)-1, .group = (gid_t)-1};
+    return net_listen_as(address, backlog, reuse_port, &usual, error, error_size);
 }
 
 bool net_local_address(int fd, struct net_address *out)

@@ -8,10 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 struct net_address {
     struct sockaddr_storage storage;
     socklen_t len;
+};
+
+/* Who may connect to a unix socket. */
+struct net_unix_access {
+    mode_t mode;
+    uid_t user; /* (uid_t)-1: whoever runs this process; the group alike */
+    gid_t group;
 };
 
 /* "127.0.0.1:8443", "[::1]:8443", "*:8443" (all IPv4 and IPv6), "unix:/path". Host names are not resolved.
@@ -23,6 +31,10 @@ bool net_parse(const char *text, struct net_address *out, char *error, size_t er
  * descriptor, or -1 with a sentence. */
 int net_listen(const struct net_address *address, int backlog, bool reuse_port, char *error,
                size_t error_size) __attribute__((warn_unused_result));
+/* The same, a unix socket with this owner and mode; nobody can connect before it has them. */
+int net_listen_as(const struct net_address *address, int backlog, bool reuse_port,
+                  const struct net_unix_access *unix_access, char *error, size_t error_size)
+    __attribute__((warn_unused_result));
 /* Text of an address, "127.0.0.1:8443" or "unix:/path", for logs. */
 void net_format(const struct net_address *address, char *out, size_t out_size);
 /* The address that a listener is bound to (for port 0). */

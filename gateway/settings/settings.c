@@ -6,6 +6,7 @@
 #include "gateway/base/cidr.h"
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
+#include "gateway/base/owner.h"
 #include "gateway/proxy/proxy.h"
 #include "proto/http_request.h"
 #include "proto/tls_record.h"
@@ -92,6 +93,30 @@ const struct config_key settings_keys[] = {
      .min = 1,
      .max = 65535,
      .help = "Connections that the kernel holds until they are accepted (net.core.somaxconn caps it)."},
+    {.name = "listen.unix_mode",
+     .type = CONFIG_STRING,
+     .offset = AT(listen.unix_mode),
+     .default_value = "0660",
+     .help = "Mode of unix sockets, in octal: who may write to one may connect."},
+    {.name = "listen.unix_owner",
+     .type = CONFIG_STRING,
+     .offset = AT(listen.unix_owner),
+     .default_value = "",
+     .help = "Owner of unix sockets: user, user:group or :group, by name or id. Empty: whoever starts the "
+             "process."},
+
+    {.name = "process.user",
+     .type = CONFIG_STRING,
+     .offset = AT(process.user),
+     .default_value = "",
+     .help = "User, by name or id, that the process becomes when it was started as root and its listeners "
+             "are open; it has no way back, no other groups and no capabilities then. Key files must be "
+             "readable for that user, or SIGHUP cannot read them again. Empty: the process stays who it is."},
+    {.name = "process.group",
+     .type = CONFIG_STRING,
+     .offset = AT(process.group),
+     .default_value = "",
+     .help = "Group, by name or id, that goes with process.user. Empty: the user's own."},
 
     {.name = "tls.certificate",
      .type = CONFIG_STRING,
@@ -877,9 +902,37 @@ static bool check_api(const struct settings *settings, char *error, size_t error
     return false;
 }
 
+/* Users and groups must be known here: a name that is mistyped should not wait for the start. */
+static bool check_owners(const struct settings *settings, char *error, size_t error_size)
+{
+    uid_t user;
+    gid_t group;
+    mode_t mode;
+    const char *key;
+    char why[160];
+    if (!owner_mode(settings->listen.unix_mode, &mode, why, sizeof why)) {
+        key = "listen.unix_mode";
+    } else if (!owner_pair(settings->listen.unix_owner, &user, &group, why, sizeof why)) {
+        key = "listen.unix_owner";
+    } else if (*settings->process.user &&
+               !owner_user(settings->process.user, &user, &group, why, sizeof why)) {
+        key = "process.user";
+    } else if (*settings->process.group && !owner_group(settings->process.group, &group, why, sizeof why)) {
+        key = "process.group";
+    } else if (*settings->process.group && !*settings->process.user) {
+        key = "process.group";
+        snprintf(why, sizeof why, "it goes with process.user, which is not set");
+    } else {
+        return true;
+    }
+    snprintf(error, error_size, "%s: %s", key, why);
+    return false;
+}
+
 bool settings_check(const struct settings *settings, char *error, size_t error_size)
 {
-    if (!check_listeners(settings, error, error_size) || !check_api(settings, error, error_size))
+    if (!check_listeners(settings, error, error_size) || !check_api(settings, error, error_size) ||
+        !check_owners(settings, error, error_size))
         return false;
     if (*settings->listen.wss && (!*settings->tls.certificate || !*settings->tls.private_key)) {
         snprintf(error, error_size,

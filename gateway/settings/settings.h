@@ -22,7 +22,11 @@ struct settings {
         char *trusted;        /* networks (base/cidr.h) */
         int forwarded;        /* enum forwarded_header */
         uint64_t backlog;
+        char *unix_mode, *unix_owner; /* of unix sockets: "0660"; "user:group", "" as the process */
     } listen;
+    struct {
+        char *user, *group; /* to become; "" stay */
+    } process;
     struct {
         char *certificate, *private_key; /* PEM files, for names that no host below has */
         struct tls_host *hosts;          /* one of every [tls HOST] */
