@@ -1,6 +1,7 @@
 /* Reads the command line and prints what it can ask for. */
 #include "gateway/cli.h"
 
+#include "gateway/base/fdtable.h"
 #include "gateway/base/preflight.h"
 #include "gateway/base/roff.h"
 #include "gateway/plan.h"
@@ -205,23 +206,34 @@ void cli_print_words(FILE *out)
     config_print_words(settings_keys, settings_key_count, out);
 }
 
-static const char *descriptors_advice(const struct settings *settings)
+/* `wanted` as in the file, `here` with what is allowed. */
+static const char *descriptors_advice(const struct settings *wanted, const struct settings *here)
 {
-    if (!settings->threads.private_fds)
+    if (wanted->threads.private_fds != here->threads.private_fds)
+        return "or a seccomp profile that allows unshare(2), so that each reactor has a table of its own";
+    if (!here->threads.private_fds)
         return "or threads.private_fds=on, which gives each reactor a table of its own";
-    return settings->threads.reactors
-               ? "or more reactors, or threads.reactors=0, which starts as many as needed"
-               : NULL;
+    return here->threads.reactors ? "or more reactors, or threads.reactors=0, which starts as many as needed"
+                                  : NULL;
 }
 
-bool cli_print_check(const struct settings *settings, const char *root, FILE *out)
+bool cli_print_check(const struct settings *wanted, const char *root, FILE *out)
 {
+    struct settings here = *wanted; /* with what is allowed here */
+    const struct settings *settings = &here;
     struct preflight_machine machine;
     struct preflight_row rows[PREFLIGHT_ROWS];
     struct plan plan;
     char error[256], number[32], each[32];
 
     fputs("settings: good\n", out);
+    if (here.threads.private_fds && !fdtable_private_allowed()) {
+        here.threads.private_fds = false;
+        fputs("threads.private_fds: forbidden here, as in containers by default (unshare(2) is refused), so "
+              "all "
+              "connections share one table of descriptors\n",
+              out);
+    }
     preflight_read(root, &machine);
     uint64_t nofile = machine.nofile_hard < PREFLIGHT_UNLIMITED ? machine.nofile_hard : machine.nr_open;
     if (!plan_make(settings, plan_cores(), nofile < PREFLIGHT_UNLIMITED ? nofile : UINT32_MAX, &plan, error,
@@ -241,7 +253,7 @@ bool cli_print_check(const struct settings *settings, const char *root, FILE *ou
         .table_fds = plan.table_fds,
         .threads = (uint64_t)plan.acceptors + plan.reactors + OTHER_THREADS,
         .backlog = settings->listen.backlog,
-        .descriptors_advice = descriptors_advice(settings),
+        .descriptors_advice = descriptors_advice(wanted, &here),
     };
     size_t count = preflight_judge(&machine, &demand, rows);
     size_t small = preflight_too_small(rows, count);

@@ -39,6 +39,7 @@ struct gateway {
     const struct reactor_stats **reactor_stats;
     struct reactor_port *ports;
     uint32_t reactor_count, reactors_started;
+    bool private_fds;
     uint64_t connection_limit; /* by settings and descriptors */
     struct auth *auth;
     struct engine *engine;
@@ -60,8 +61,16 @@ struct gateway {
 static bool make_plan(struct gateway *gateway, uint32_t *capacity)
 {
     struct plan plan;
+    struct settings settings = *gateway->settings; /* with what is allowed here */
     uint64_t nofile = fdtable_raise_limit();
-    if (!plan_make(gateway->settings, plan_cores(), nofile, &plan, gateway->error, sizeof gateway->error))
+    if (settings.threads.private_fds && !fdtable_private_allowed()) {
+        settings.threads.private_fds = false;
+        log_event(LOG_WARN, "private_fds_refused", "error=%s effect=%s nofile=%llu",
+                  "unshare(2) is forbidden here, as in containers by default",
+                  "one table of descriptors for all connections", (unsigned long long)nofile);
+    }
+    gateway->private_fds = settings.threads.private_fds;
+    if (!plan_make(&settings, plan_cores(), nofile, &plan, gateway->error, sizeof gateway->error))
         return false;
     uint64_t possible = (uint64_t)plan.reactors * plan.capacity;
     gateway->connection_limit = plan.connections < possible ? plan.connections : possible;
@@ -149,7 +158,7 @@ static bool build_reactors(struct gateway *gateway, uint32_t capacity)
             .settings = gateway->settings,
             .number = (uint16_t)i,
             .capacity = capacity,
-            .private_fds = gateway->settings->threads.private_fds,
+            .private_fds = gateway->private_fds,
             .transfer_fd = pair[1],
             .port = &gateway->ports[i],
             .ip_limit = gateway->ip_limit,

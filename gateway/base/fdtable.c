@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -33,6 +34,20 @@ bool fdtable_make_private(const int *keep, size_t count)
             return false;
         from = next + 1;
     }
+}
+
+static void *try_unshare(void *allowed)
+{
+    *(bool *)allowed = unshare(CLONE_FILES) == 0;
+    return NULL;
+}
+
+bool fdtable_private_allowed(void)
+{
+    pthread_t thread;
+    bool allowed = false;
+    return pthread_create(&thread, NULL, try_unshare, &allowed) == 0 && pthread_join(thread, NULL) == 0 &&
+           allowed;
 }
 
 uint64_t fdtable_raise_limit(void)

@@ -12,5 +12,9 @@
 
 /* Gives the calling thread its own table and closes everything in it but `keep`. False with errno. */
 bool fdtable_make_private(const int *keep, size_t count) __attribute__((warn_unused_result));
+/* Whether the kernel lets a thread have a table of its own: the seccomp filters that Docker, containerd and
+ * Kubernetes (RuntimeDefault) put around containers forbid unshare(2). Tries it in a thread that ends at
+ * once. */
+bool fdtable_private_allowed(void);
 /* Raises the soft limit of descriptors to the hard one; returns the limit in force. */
 uint64_t fdtable_raise_limit(void);

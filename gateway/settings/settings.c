@@ -186,7 +186,8 @@ const struct config_key settings_keys[] = {
      .type = CONFIG_BOOL,
      .offset = AT(threads.private_fds),
      .default_value = "on",
-     .help = "Gives each reactor a descriptor table of its own, so that RLIMIT_NOFILE counts per reactor."},
+     .help = "Gives each reactor a descriptor table of its own, so that RLIMIT_NOFILE counts per reactor. "
+             "Where that is forbidden, as in most containers, all share one, and a line in the log says so."},
     {.name = "threads.balance",
      .type = CONFIG_ENUM,
      .offset = AT(threads.balance),

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { test } from 'node:test';
-import { binary } from './lib/gateway.mjs';
+import { binary, noUnshare } from './lib/gateway.mjs';
 
 const check = (settings, wrap = []) => {
   const [command, ...rest] = [...wrap, binary, '--check', '--listen.ws=127.0.0.1:8080', '--auth.anonymous=on', ...Object.entries(settings).map(([key, value]) => `--${key}=${value}`)];
@@ -40,4 +40,13 @@ test('private descriptor tables change what RLIMIT_NOFILE must be', () => {
   const together = check({ ...settings, 'threads.private_fds': 'off' }, limited);
   assert.equal(together.status, 1);
   assert.match(together.stdout, /TOO SMALL +RLIMIT_NOFILE +2,000, needed +10,0\d\d [^]*threads\.private_fds=on/);
+});
+
+test('where private descriptor tables are forbidden, the plan does without them and says so', () => {
+  const settings = { 'limits.connections': 10000, 'limits.publishers': 10 };
+  const { status, stdout } = check(settings, ['bash', '-c', 'ulimit -n 2000; exec "$@"', '-', noUnshare]);
+  assert.equal(status, 1);
+  assert.match(stdout, /^settings: good\nthreads\.private_fds: forbidden here, /);
+  assert.match(stdout, /TOO SMALL +RLIMIT_NOFILE +2,000, needed +10,0\d\d [^]*a seccomp profile that allows unshare\(2\)/);
+  assert.doesNotMatch(check(settings).stdout, /forbidden/);
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { availableParallelism } from 'node:os';
 import WebSocket from 'ws';
-import { own, preset, until } from './lib/gateway.mjs';
+import { noUnshare, own, preset, until } from './lib/gateway.mjs';
 
 async function open(gateway, count) {
   const sockets = Array.from({ length: count }, () => new WebSocket(`ws://127.0.0.1:${gateway.ws}/ws?topic=spread`));
@@ -64,5 +64,18 @@ test('a reactor without room is passed over; when none has room the answer is 50
   sockets.pop().close();
   await gateway.connections(199);
   sockets.push(...await until('one more fits', () => open(gateway, 1)));
+  sockets.forEach(socket => socket.close());
+});
+
+test('in a container that forbids unshare(2), all reactors share one table of descriptors, and the log says so', async t => {
+  const gateway = await own(t, { 'threads.private_fds': 'on', 'threads.reactors': 2 }, { wrap: [noUnshare] });
+  assert.match(gateway.stderr, /level=warn event=private_fds_refused /);
+  const sockets = await open(gateway, 6);
+  assert.deepEqual(await loads(gateway, 2), [3, 3]);
+  assert.ok(await gateway.metric('process_open_fds') >= 6);
+  await gateway.subscribed('spread', 6);
+  const arrived = Promise.all(sockets.map(socket => new Promise(resolve => socket.once('message', data => resolve(String(data))))));
+  await gateway.probe.publish('spread', 'here');
+  assert.deepEqual(await arrived, Array(6).fill('here'));
   sockets.forEach(socket => socket.close());
 });

@@ -12,6 +12,8 @@ import { Publisher } from './resp.mjs';
 export const preset = process.env.PUSHGATE_BUILD ?? 'release';
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 export const binary = join(root, 'build', preset, 'pushgate');
+/** A command to start others under: unshare(2) fails, as in containers by default. */
+export const noUnshare = join(root, 'tests/integration/lib/no_unshare.py');
 const valgrind = process.env.PUSHGATE_VALGRIND
   ? ['valgrind', '--error-exitcode=99', '--leak-check=full', '--errors-for-leak-kinds=definite,indirect', '--show-leak-kinds=definite,indirect']
   : [];
