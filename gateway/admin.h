@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "gateway/base/control.h"
 #include "gateway/base/pulse.h"
 #include "gateway/broker/broker.h"
 #include "gateway/conn/stats.h"
@@ -16,7 +17,6 @@
 #include "gateway/settings/settings.h"
 #include "gateway/tls/tls_certificates.h"
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -33,8 +33,7 @@ struct admin_config {
     const struct proxy_stats *proxy;             /* NULL: none */
     const struct tls_certificates *certificates; /* NULL: none */
     uint64_t connection_limit; /* client connections at a time, by settings and descriptors */
-    _Atomic bool *ready;       /* /readyz answers 200 while ready and not draining */
-    _Atomic bool *draining;
+    struct control *control;   /* /readyz answers 200 in PHASE_RUNNING only */
     uint64_t request_ms; /* to send a request, to wait for the broker, to take the response: each; 0: 10 s */
 };
 

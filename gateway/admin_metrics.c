@@ -199,9 +199,9 @@ static void write_process(const struct admin_config *config, uint64_t started_ms
 {
     family(out, "pushgate_info", "gauge", "Version of this gateway.");
     labelled(out, "pushgate_info", "version", PUSHGATE_VERSION, 1);
-    single(out, "pushgate_ready", "gauge", "1 when all listeners are open.", atomic_load(config->ready));
-    single(out, "pushgate_draining", "gauge", "1 while the gateway is stopping.",
-           atomic_load(config->draining));
+    enum control_phase phase = control_phase(config->control);
+    single(out, "pushgate_ready", "gauge", "1 while new clients are welcome.", phase == PHASE_RUNNING);
+    single(out, "pushgate_draining", "gauge", "1 while the gateway is stopping.", phase > PHASE_RUNNING);
     family(out, "process_start_time_seconds", "gauge", "When the gateway started, seconds since 1970.");
     fprintf(out, "process_start_time_seconds %" PRIu64 ".%03" PRIu64 "\n", started_ms / 1000,
             started_ms % 1000);

@@ -112,10 +112,9 @@ static void get_healthz(const struct admin_desk *desk, struct admin_response *ou
 
 static void get_readyz(const struct admin_desk *desk, struct admin_response *out)
 {
-    if (atomic_load(desk->config->draining))
-        admin_route_error(503, "draining", out);
-    else if (!atomic_load(desk->config->ready))
-        admin_route_error(503, "starting", out);
+    enum control_phase phase = control_phase(desk->config->control);
+    if (phase != PHASE_RUNNING)
+        admin_route_error(503, phase == PHASE_STARTING ? "starting" : "draining", out);
     else
         respond(200, PLAIN, "ok\n", 3, out);
 }

@@ -5,6 +5,7 @@
 #include "gateway/admin.h"
 #include "gateway/auth/auth.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/control.h"
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
 #include "gateway/broker/engine_memory.h"
@@ -54,7 +55,7 @@ struct gateway {
     struct tls_ticket_keys *ticket_keys;  /* NULL without wss or tickets */
     uint64_t ticket_rotation;             /* ms by the monotonic clock; 0: never */
     struct admin *admin;
-    _Atomic bool ready, draining;
+    struct control control;
     char error[512];
 };
 
@@ -335,8 +336,7 @@ static bool build_admin(struct gateway *gateway)
         .proxy = gateway->proxy ? proxy_stats(gateway->proxy) : NULL,
         .certificates = &gateway->certificates,
         .connection_limit = gateway->connection_limit,
-        .ready = &gateway->ready,
-        .draining = &gateway->draining,
+        .control = &gateway->control,
     };
     gateway->admin = admin_create(&config, gateway->error, sizeof gateway->error);
     if (gateway->admin)
@@ -442,28 +442,35 @@ static void reload(struct gateway *gateway)
     reload_auth(gateway);
 }
 
-/* Until a signal comes or ticket keys are due for their successors; 0: the latter. */
-static int wait_for_signal(const struct gateway *gateway, const sigset_t *signals)
+/* Until ticket keys are due for their successors; −1: never. */
+static int64_t rotation_in_ms(const struct gateway *gateway)
 {
     if (!gateway->ticket_rotation)
-        return sigwaitinfo(signals, NULL);
+        return -1;
     uint64_t now = clock_monotonic_ms();
-    uint64_t ms = gateway->ticket_rotation > now ? gateway->ticket_rotation - now : 0;
-    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    int signal = sigtimedwait(signals, NULL, &left);
-    return signal < 0 && errno == EAGAIN ? 0 : signal;
+    return gateway->ticket_rotation > now ? (int64_t)(gateway->ticket_rotation - now) : 0;
 }
 
-static void serve(struct gateway *gateway, const sigset_t *signals)
+/* Until a drain or the end is asked for. */
+static enum control_request serve(struct gateway *gateway)
 {
     for (;;) {
-        int signal = wait_for_signal(gateway, signals);
-        if (signal == SIGTERM || signal == SIGINT)
-            return;
-        if (signal == SIGHUP)
+        enum control_request request = control_wait(&gateway->control, rotation_in_ms(gateway));
+        switch (request) {
+        case CONTROL_END:
+        case CONTROL_TERMINATE:
+        case CONTROL_DRAIN:
+            return request;
+        case CONTROL_RELOAD:
             reload(gateway);
-        if (signal == 0)
+            break;
+        case CONTROL_NOTHING:
             rotate_ticket_keys(gateway);
+            break;
+        case CONTROL_REOPEN_LOGS: /* stderr stays what it is */
+        case CONTROL_REQUEST_COUNT:
+            break;
+        }
     }
 }
 
@@ -474,40 +481,42 @@ static void drain_reactors(struct gateway *gateway, uint64_t ms)
 }
 
 /* Waits for the reactors; a second signal ends at once. */
-static void join_reactors(struct gateway *gateway, const sigset_t *signals)
+static void join_reactors(struct gateway *gateway)
 {
-    const struct timespec pause = {.tv_nsec = 5000000};
+    const int64_t pause_ms = 5;
     for (uint32_t i = 0; i < gateway->reactors_started;) {
         if (reactor_try_join(gateway->reactors[i])) {
             i++;
             continue;
         }
-        int signal = sigtimedwait(signals, NULL, &pause);
-        if (signal == SIGTERM || signal == SIGINT)
+        enum control_request request = control_wait(&gateway->control, pause_ms);
+        if (request == CONTROL_TERMINATE || request == CONTROL_END)
             drain_reactors(gateway, 1);
     }
     gateway->reactors_started = 0;
 }
 
-static void drain(struct gateway *gateway, const sigset_t *signals)
+static void drain(struct gateway *gateway)
 {
     uint64_t ms = gateway->settings->drain.timeout;
-    atomic_store(&gateway->draining, true);
-    atomic_store(&gateway->ready, false);
+    uint64_t now = clock_monotonic_ms();
+    control_set_drain(&gateway->control, now, now + ms);
+    control_set_phase(&gateway->control, PHASE_DRAINING);
     log_event(LOG_INFO, "drain", "timeout_ms=%llu", (unsigned long long)ms);
     for (uint32_t i = 0; i < gateway->acceptors_started; i++)
         acceptor_stop(gateway->acceptors[i]);
     gateway->acceptors_started = 0;
     drain_reactors(gateway, ms);
-    join_reactors(gateway, signals);
+    join_reactors(gateway);
+    control_set_phase(&gateway->control, PHASE_STOPPING);
 }
 
-static void tear_down(struct gateway *gateway, const sigset_t *signals)
+static void tear_down(struct gateway *gateway)
 {
     for (uint32_t i = 0; i < gateway->acceptors_started; i++)
         acceptor_stop(gateway->acceptors[i]);
     drain_reactors(gateway, 1);
-    join_reactors(gateway, signals);
+    join_reactors(gateway);
     if (gateway->proxy)
         proxy_stop(gateway->proxy); /* what reactors still asked comes back to their mailboxes */
     if (gateway->publisher)
@@ -576,27 +585,27 @@ int gateway_run(const struct settings *settings)
     gateway->settings = settings;
     log_setup((enum log_level)settings->log.level, (enum log_format)settings->log.format);
     harden_process(settings->debug.core_dumps);
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread: only main takes them */
+    if (!control_init(&gateway->control)) {
+        log_event(LOG_ERROR, "start_failed", "error=cannot wait for signals: %s", strerror(errno));
+        free(gateway);
+        return 1;
+    }
     signal(SIGPIPE, SIG_IGN);
     bool ok = start(gateway);
     if (ok) {
-        atomic_store(&gateway->ready, true);
+        control_set_phase(&gateway->control, PHASE_RUNNING);
         log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u",
                   PUSHGATE_VERSION, gateway->acceptor_count, gateway->reactor_count,
                   gateway->ports[0].capacity);
-        serve(gateway, &signals);
-        drain(gateway, &signals);
+        if (serve(gateway) != CONTROL_END)
+            drain(gateway);
     } else {
         log_event(LOG_ERROR, "start_failed", "error=%s", gateway->error);
     }
-    tear_down(gateway, &signals);
+    tear_down(gateway);
     if (ok)
         log_event(LOG_INFO, "stopped", "version=%s", PUSHGATE_VERSION);
+    control_fini(&gateway->control);
     free(gateway);
     return ok ? 0 : 1;
 }

@@ -39,7 +39,7 @@ struct fixture {
     struct publisher_stats publisher_stats;
     const struct acceptor_stats *acceptors[ACCEPTORS];
     const struct reactor_stats *reactors[REACTORS];
-    _Atomic bool ready, draining;
+    struct control control; /* of which only the phase is looked at */
     struct stub_broker broker;
     struct admin *admin;
     struct net_address address;
@@ -117,8 +117,7 @@ static int set_up_with(void **state, uint64_t request_ms, const char *setting)
         .reactor_count = REACTORS,
         .reactors = f->reactors,
         .publisher = &f->publisher_stats,
-        .ready = &f->ready,
-        .draining = &f->draining,
+        .control = &f->control,
         .request_ms = request_ms,
     };
     f->admin = admin_create(&config, error, sizeof error);
@@ -254,9 +253,9 @@ static void readiness_follows_the_gateway(void **state)
     static const char request[] = "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
     struct fixture *f = *state;
     assert_int_equal(ask(f, request), 503);
-    atomic_store(&f->ready, true);
+    control_set_phase(&f->control, PHASE_RUNNING);
     assert_int_equal(ask(f, request), 200);
-    atomic_store(&f->draining, true);
+    control_set_phase(&f->control, PHASE_GRACE);
     assert_int_equal(ask(f, request), 503);
     assert_string_equal(body_of(f), "draining\n");
 }
@@ -480,7 +479,7 @@ static void the_admin_password_is_asked_for_by_all_but_probes(void **state)
         {"Authorization: Basic b3BzOmNvcnJlY3QgaG9yc2U=\r\n", 200}, /* ops:correct horse */
         {"Authorization: Basic OmNvcnJlY3QgaG9yc2U=\r\n", 200},     /* :correct horse */
     };
-    atomic_store(&f->ready, true);
+    control_set_phase(&f->control, PHASE_RUNNING);
     read_setting(f, "--admin.password=correct horse");
     for (size_t p = 0; p < sizeof pages / sizeof *pages; p++)
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

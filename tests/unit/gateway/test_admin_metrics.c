@@ -20,7 +20,7 @@ struct fixture {
     struct admin_auth auth;
     const struct acceptor_stats *acceptor_list[2];
     const struct reactor_stats *reactor_list[2];
-    _Atomic bool ready, draining;
+    struct control control; /* of which only the phase is looked at */
     struct settings settings;
     struct tls_certificate rows[2];
     struct tls_certificates certificates;
@@ -47,8 +47,7 @@ static int set_up(void **state)
                                       .reactors = f->reactor_list,
                                       .publisher = &f->publisher,
                                       .proxy = &f->proxy,
-                                      .ready = &f->ready,
-                                      .draining = &f->draining};
+                                      .control = &f->control};
     *state = f;
     return 0;
 }
@@ -99,7 +98,7 @@ static void values_are_summed_over_threads(void **state)
     counter_set(&f->acceptors[1].failures[HANDSHAKE_TIMEOUT], 10);
     counter_set(&f->publisher.publishes, 11);
     counter_set(&f->proxy.answers[PROXY_RPC][PROXY_TIMEOUT], 12);
-    atomic_store(&f->draining, true);
+    control_set_phase(&f->control, PHASE_GRACE);
     write_text(f);
     has_line(f, "pushgate_connections{adapter=\"raw\",transport=\"wss\"} 7");
     has_line(f, "pushgate_connections{adapter=\"echo\",transport=\"ws\"} 5");
