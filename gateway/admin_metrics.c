@@ -1,13 +1,13 @@
 /* Writes every counter of conn/stats.h, summed over threads, as Prometheus text. */
 #include "gateway/admin_metrics.h"
 
+#include "gateway/base/usage.h"
+
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 /* Buckets end at 64 µs, 128 µs … 16.8 s: powers of two, where the histogram's cells end too. */
 enum { BUCKET_FIRST_POWER = 6, BUCKET_LAST_POWER = 24 };
@@ -143,56 +143,14 @@ static void write_metrics(const struct metric *metrics, size_t count, struct thr
         single(out, metrics[i].name, metrics[i].type, metrics[i].help, sum_at(threads, metrics[i].offset));
 }
 
-/* The second field of statm is resident pages. */
-static void write_memory(FILE *out)
+static void write_usage(FILE *out)
 {
-    FILE *file = fopen("/proc/self/statm", "re");
-    char text[128];
-    if (!file)
-        return;
-    char *line = fgets(text, sizeof text, file);
-    fclose(file);
-    char *second = line ? strchr(line, ' ') : NULL;
-    if (!second)
-        return;
-    uint64_t pages = strtoull(second, NULL, 10);
-    single(out, "process_resident_memory_bytes", "gauge", "Memory in use, without the kernel's for sockets.",
-           pages * (uint64_t)sysconf(_SC_PAGESIZE));
-}
-
-static void write_cpu(FILE *out)
-{
-    struct rusage usage;
-    if (getrusage(RUSAGE_SELF, &usage) != 0)
-        return;
-    uint64_t us = (uint64_t)usage.ru_utime.tv_usec + (uint64_t)usage.ru_stime.tv_usec;
-    uint64_t s = (uint64_t)usage.ru_utime.tv_sec + (uint64_t)usage.ru_stime.tv_sec + us / 1000000;
+    uint64_t cpu_us = usage_cpu_us(), resident = usage_resident_bytes();
     family(out, "process_cpu_seconds_total", "counter", "User and system time spent.");
-    fprintf(out, "process_cpu_seconds_total %" PRIu64 ".%06" PRIu64 "\n", s, us % 1000000);
-}
-
-/* Of the table that this thread shares with acceptors and publisher. Linux tells the number as the
- * directory's size from 6.2 on. */
-static void write_descriptors(FILE *out)
-{
-    static const char path[] = "/proc/thread-self/fd";
-    struct rlimit limit;
-    struct stat directory;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
-        single(out, "process_max_fds", "gauge",
-               "Descriptors that one table may hold; each reactor has a table of its own.", limit.rlim_cur);
-    if (stat(path, &directory) != 0)
-        return;
-    uint64_t open = (uint64_t)directory.st_size;
-    DIR *listing = open == 0 ? opendir(path) : NULL;
-    if (listing) {
-        for (const struct dirent *entry; (entry = readdir(listing));) // NOLINT(concurrency-mt-unsafe)
-            open += entry->d_name[0] != '.';
-        closedir(listing);
-        open--; /* the listing's own */
-    }
-    single(out, "process_open_fds", "gauge", "Descriptors in the table that all but the reactors share.",
-           open);
+    fprintf(out, "process_cpu_seconds_total %" PRIu64 ".%06" PRIu64 "\n", cpu_us / 1000000, cpu_us % 1000000);
+    if (resident > 0)
+        single(out, "process_resident_memory_bytes", "gauge",
+               "Memory in use, without the kernel's for sockets.", resident);
 }
 
 static void write_process(const struct admin_config *config, uint64_t started_ms, FILE *out)
@@ -205,8 +163,7 @@ static void write_process(const struct admin_config *config, uint64_t started_ms
     family(out, "process_start_time_seconds", "gauge", "When the gateway started, seconds since 1970.");
     fprintf(out, "process_start_time_seconds %" PRIu64 ".%03" PRIu64 "\n", started_ms / 1000,
             started_ms % 1000);
-    write_cpu(out);
-    write_memory(out);
+    write_usage(out);
     write_descriptors(out);
 }
 

@@ -42,7 +42,8 @@ struct broker *broker_create(const struct broker_config *config)
     size_t reactors = config->reactors > 0 ? config->reactors : 1;
     broker->targets = calloc(reactors, sizeof *broker->targets);
     broker->held = calloc(reactors, sizeof *broker->held);
-    if (!broker->targets || !broker->held || !registry_init(&broker->registry))
+    broker->traffic = traffic_create(clock_monotonic_ns());
+    if (!broker->targets || !broker->held || !broker->traffic || !registry_init(&broker->registry))
         goto out;
     for (uint16_t i = 0; i < config->reactors; i++)
         broker->targets[i].mail = config->reactor_mail[i];
@@ -50,6 +51,7 @@ struct broker *broker_create(const struct broker_config *config)
         return broker;
     registry_fini(&broker->registry);
 out:
+    free(broker->traffic);
     free(broker->held);
     free(broker->targets);
     free(broker);
@@ -72,6 +74,7 @@ void broker_destroy(struct broker *broker)
     }
     mailbox_fini(&broker->mailbox);
     registry_fini(&broker->registry);
+    free(broker->traffic);
     free(broker->held);
     free(broker->targets);
     free(broker);
@@ -180,6 +183,9 @@ static int64_t deliver(struct broker *broker, const struct publication *publicat
         queued += interests[i].subscribers;
         broker_hold(broker, interests[i].reactor, &message->deliveries[i].mail.node);
     }
+    if (publication->kind == PUBLICATION_MESSAGE)
+        traffic_charge(broker->traffic, message->published_ns, hash, publication->topic,
+                       publication->topic_bytes, queued, publication->payload_bytes);
     return (int64_t)queued;
 }
 

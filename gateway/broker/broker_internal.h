@@ -8,6 +8,7 @@
 #include "gateway/base/log.h"
 #include "gateway/broker/broker.h"
 #include "gateway/broker/registry.h"
+#include "gateway/broker/traffic.h"
 #include "gateway/settings/settings.h"
 
 _Static_assert(ADAPTER_COUNT <= 16, "registry_interest.adapters has 16 bits");
@@ -33,6 +34,7 @@ struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
     uint64_t inflight_limit;
     const struct settings *settings;
     struct engine *engine;
+    struct traffic *traffic;
     broker_listener_fn *listener;
     void *listener_context;
     struct log_limit no_memory;

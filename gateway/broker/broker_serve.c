@@ -12,7 +12,8 @@
 enum {
     PRESENCE_OWNER = 1,              /* one process: all entries are its own */
     ANSWERING_MAX = 8 * 1024 * 1024, /* bytes of answers on their way to reactors, and not much more */
-    CHANNELS_SLICE = 1024,           /* places of the registry: well under a millisecond */
+    TOP_SLICE = 4096,
+    CHANNELS_SLICE = 1024, /* places of the registry: well under a millisecond */
 };
 
 static struct engine_topic engine_topic_of(const struct broker_request *request)
@@ -351,6 +352,26 @@ static void serve_channels(struct broker *broker, struct broker_request *request
     take_json(request, &list.out);
 }
 
+static void topic_weighed(void *context, const struct registry_entry *entry)
+{
+    struct top *top = context;
+    uint64_t subscribers = registry_subscribers(entry);
+    if (top_admits(top, entry->topic, entry->topic_bytes, subscribers))
+        top_offer(top, entry->topic, entry->topic_bytes, subscribers, 0, 0);
+}
+
+static void serve_top(struct broker *broker, struct broker_request *request)
+{
+    request->top = calloc(1, sizeof *request->top);
+    if (!request->top) {
+        request->result = BROKER_NO_MEMORY;
+        return;
+    }
+    request->position.offset = registry_scan(&broker->registry, (uint32_t)request->since.offset, TOP_SLICE,
+                                             topic_weighed, &request->top->subscribers);
+    request->top->traffic_ns = traffic_top(broker->traffic, clock_monotonic_ns(), &request->top->traffic);
+}
+
 static void serve_info(struct broker *broker, struct broker_request *request)
 {
     request->users = broker_topic_count(broker);
@@ -380,6 +401,9 @@ void broker_serve(struct broker *broker, struct broker_request *request)
         return;
     case BROKER_INFO:
         serve_info(broker, request);
+        return;
+    case BROKER_TOP:
+        serve_top(broker, request);
         return;
     case BROKER_ORDER:
         serve_order(broker, request);

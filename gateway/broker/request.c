@@ -66,6 +66,7 @@ void broker_request_destroy(struct broker_request *request)
     if (request->gauge)
         atomic_fetch_sub_explicit(request->gauge, request->json_bytes, memory_order_relaxed);
     free(request->json);
+    free(request->top);
     order_unref(request->order);
     free(request);
 }

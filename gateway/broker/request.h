@@ -11,6 +11,7 @@
 
 #include "gateway/broker/engine.h"
 #include "gateway/broker/mail.h"
+#include "gateway/broker/top.h"
 #include "proto/json_text.h"
 
 #include <stdbool.h>
@@ -29,7 +30,8 @@ enum broker_op {
                         of a JSON object in `json`, "name":{"num_clients":n}. `since.offset` says which
                         slice, 0 the first; the next one's is in `position.offset`, 0 behind the last */
     BROKER_INFO,     /* `users`: topics */
-    BROKER_ORDER,    /* `order` goes to every reactor */
+    BROKER_TOP,   /* the heaviest topics in `top`: of a slice, as above, by subscribers; of all by traffic */
+    BROKER_ORDER, /* `order` goes to every reactor */
 };
 
 enum broker_result {
@@ -57,6 +59,13 @@ static inline struct json_slice text_slice(struct text text)
 enum { BROKER_NO_REACTOR = UINT16_MAX };
 
 struct order;
+
+/* BROKER_TOP's answer. */
+struct broker_top {
+    struct top subscribers; /* of the slice; weight: connections */
+    struct top traffic;     /* weight: bytes */
+    uint64_t traffic_ns;    /* of how long */
+};
 
 struct broker_request {
     struct mail mail; /* first */
@@ -96,6 +105,7 @@ struct broker_request {
     uint64_t clients, users;
     char *json; /* malloc()ed */
     size_t json_bytes;
+    struct broker_top *top;  /* malloc()ed */
     _Atomic uint64_t *gauge; /* the broker's, of json_bytes that wait to be read; NULL: not counted */
 };
 
