@@ -46,6 +46,9 @@ struct publisher *publisher_create(const struct publisher_config *config)
     list_init(&publisher->lingering);
     list_init(&publisher->answering);
     list_init(&publisher->pushed);
+    list_init(&publisher->operations);
+    list_init(&publisher->answered);
+    broker_inspected(config->broker, operation_mail, publisher);
     uint64_t message_bytes = config->settings->limits.message_bytes;
     publisher->bulk_max =
         message_bytes == 0 || message_bytes > BULK_UNLIMITED ? BULK_UNLIMITED : message_bytes;
@@ -266,6 +269,7 @@ static void *publisher_main(void *context)
             handle(publisher, &events[i]);
         clients_answer(publisher);
         unblock(publisher);
+        operations_go_on(publisher);
         clients_answer(publisher);
         close_expired(publisher, &publisher->strangers);
         close_expired(publisher, &publisher->lingering);
@@ -319,6 +323,8 @@ void publisher_destroy(struct publisher *publisher)
     while (!list_empty(&publisher->clients))
         client_close(publisher, LIST_ITEM(publisher->clients.next, struct publisher_client, link));
     free_dead(publisher);
+    broker_inspected(publisher->broker, NULL, NULL);
+    operations_fini(publisher);
     channels_fini(&publisher->channels);
     resp_out_fini(&publisher->reply);
     if (publisher->epoll_fd >= 0)

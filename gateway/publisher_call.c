@@ -59,3 +59,11 @@ enum command_result command_unknown_sub(const struct call *call, const char *hel
     int shown = (int)(call->args[1].len < QUOTED_MAX ? call->args[1].len : QUOTED_MAX);
     return command_fail(call, "ERR unknown subcommand '%.*s'. Try %s HELP.", shown, call->args[1].data, help);
 }
+
+enum command_result command_help(const struct call *call, const char *const *lines, size_t count)
+{
+    resp_array(call->out, count);
+    for (size_t i = 0; i < count; i++)
+        resp_simple(call->out, lines[i]);
+    return COMMAND_DONE;
+}

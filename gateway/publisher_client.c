@@ -1,6 +1,7 @@
 #include "gateway/publisher_client.h"
 #include "gateway/base/assert.h"
 #include "gateway/base/log.h"
+#include "gateway/base/net.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -64,6 +65,7 @@ void client_close(struct publisher *publisher, struct publisher_client *client)
     forget_replies(client);
     free(client->name);
     client->name = NULL;
+    operation_abandon(client);
     list_remove(&client->timed);
     list_remove(&client->answering);
     list_remove(&client->pushed);
@@ -252,7 +254,7 @@ void client_event(struct publisher *publisher, struct publisher_client *client, 
     }
     if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) && client_pending(client) > 0) {
         client_send_pending(client);
-        if (client->stalled && !client->blocked && client_pending(client) == 0) {
+        if (client_may_go_on(client)) {
             broker_drain_mail(publisher->broker);
             if (!client->cut)
                 client_run(publisher, client, client->query, client->query_len);
@@ -288,6 +290,7 @@ void client_open(struct publisher *publisher, int fd)
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     client->source = (struct source){.kind = SOURCE_CLIENT, .fd = fd};
     client->id = ++publisher->last_id;
+    client->local = net_peer_is_local(fd);
     client->authenticated = publisher->settings->publish.password[0] == '\0';
     list_append(&publisher->clients, &client->link);
     list_init(&client->timed);

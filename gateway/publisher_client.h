@@ -53,14 +53,16 @@ struct publisher_client {
     struct list pushed; /* in publisher.pushed: heard something, or was cut, in this turn */
     uint64_t deadline_ms;
     bool authenticated;
+    bool local; /* on a unix socket or from loopback */
     bool resp3;
     bool stalled; /* whole commands wait in query: for its replies to be read, or for the end of congestion */
     bool blocked; /* the latter: it is in the list of that name */
     bool mute;    /* nobody reads the replies any more, but what it sent is still executed */
     bool closing; /* executes nothing more; closed when the replies are out */
     bool cut;     /* a listener that was too slow: closed at the end of the turn */
-    bool lingering; /* our side is shut; what still comes is thrown away */
-    char *query;    /* an unfinished command, or commands not yet executed; NULL when there is none */
+    struct operation *operation; /* the command that waits for reactors: none behind it is executed before */
+    bool lingering;              /* our side is shut; what still comes is thrown away */
+    char *query; /* an unfinished command, or commands not yet executed; NULL when there is none */
     size_t query_len, query_cap;
     size_t query_need;   /* no use in parsing before so many are there */
     struct resp_out out; /* what the kernel did not take */
@@ -95,7 +97,9 @@ struct publisher {
     char *receive;         /* RECEIVE_BYTES, for all connections */
     struct resp_out reply; /* of all connections' commands in this turn */
     struct list answering;
-    size_t turn_bytes; /* executed since replies were last sent */
+    struct list operations; /* whose inspection is with a reactor */
+    struct list answered;   /* whose next step is due */
+    size_t turn_bytes;      /* executed since replies were last sent */
     struct channels channels;
     struct list pushed;
     struct resp_arg args[RESP_ARGS_MAX];
@@ -131,6 +135,12 @@ static inline size_t client_replies_max(const struct publisher_client *client)
     return listener_count(&client->listener) > 0 ? SIZE_MAX : REPLIES_MAX;
 }
 
+/* Whole commands wait, and nothing that they wait for is left. */
+static inline bool client_may_go_on(const struct publisher_client *client)
+{
+    return client->stalled && !client->blocked && !client->operation && client_pending(client) == 0;
+}
+
 /* publisher_turn.c */
 /* Executes commands, which may stand in the client's own buffer. Afterwards it is in publisher.answering, or
  * closed. */
@@ -151,6 +161,7 @@ bool listener_within_bounds(struct publisher *publisher, struct publisher_client
 enum command_result {
     COMMAND_DONE,
     COMMAND_LATER,     /* congested: nothing was done, try again */
+    COMMAND_WAIT,      /* client->operation is under way, and brings the reply */
     COMMAND_QUIT,      /* close after the reply */
     COMMAND_ABORT,     /* close at once */
     COMMAND_NO_MEMORY, /* the same, and log why */
@@ -178,6 +189,8 @@ bool command_integer(const struct resp_arg *arg, int64_t *value);
 /* Is args[1] this subcommand, with so many arguments behind it? A wrong number is answered here. */
 enum sub { SUB_OTHER, SUB_YES, SUB_ANSWERED };
 enum sub command_sub(const struct call *call, const char *command, const char *name, size_t min, size_t max);
+/* The reply of HELP: one line each, as Redis has it. */
+enum command_result command_help(const struct call *call, const char *const *lines, size_t count);
 enum command_result command_unknown_sub(const struct call *call, const char *help);
 
 enum command_result command_info(const struct call *call); /* publisher_info.c */
@@ -189,6 +202,32 @@ enum command_result command_punsubscribe(const struct call *call);
 enum command_result command_pubsub(const struct call *call);
 /* Topics and channels that somebody has, over WebSocket or on this socket; each once. */
 uint64_t publisher_channel_count(const struct publisher *publisher);
+/* publisher_operation.c */
+/* Begins to ask all reactors that have the topic (all, without one), one after the other; the filter and the
+ * reason are copied. */
+enum operation_kind { OPERATION_LIST, OPERATION_INSPECT, OPERATION_CLOSE };
+struct operation_order {
+    enum operation_kind kind;
+    struct conn_filter filter;
+    uint16_t reactor; /* LIST: where to begin */
+    uint32_t from;    /* LIST: slot there */
+    uint32_t count;   /* LIST: most connections to be listed */
+    uint16_t code;    /* CLOSE: 0: the protocol's own */
+    struct text reason;
+};
+enum command_result operation_begin(const struct call *call, const struct operation_order *order);
+/* When nobody is in publisher.answering: next steps, and replies of those that are done. */
+void operations_go_on(struct publisher *publisher);
+/* Writes the reply, and ends it. */
+void operation_reply(struct publisher *publisher, struct publisher_client *client, struct resp_out *out);
+/* Its client has gone: what is only asked for ends, what is being closed goes on. */
+void operation_abandon(struct publisher_client *client);
+/* The broker's handler; `context` is the publisher. */
+void operation_mail(void *context, struct mail *mail);
+void operations_fini(struct publisher *publisher);
+
+/* publisher_connection.c */
+enum command_result command_connection(const struct call *call);
 /* publisher_topic.c */
 enum command_result command_history(const struct call *call);
 enum command_result command_historydel(const struct call *call);

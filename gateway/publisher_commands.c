@@ -13,6 +13,7 @@ struct command_row {
     uint16_t args_min, args_max; /* with the command's name; args_max 0: any */
     bool before_auth;
     bool listening; /* may be given by a RESP2 connection that listens */
+    bool control;   /* an operator's: publish.control says from where */
     enum command_result (*run)(const struct call *call);
 };
 
@@ -261,32 +262,33 @@ static enum command_result attack(const struct call *call)
 }
 
 static const struct command_row rows[] = {
-    {"publish", 3, 3, false, false, publish},
-    {"ping", 1, 2, false, true, ping},
-    {"auth", 2, 3, true, false, auth},
-    {"client", 2, 0, false, false, client},
-    {"command", 1, 0, false, false, command},
-    {"config", 2, 0, false, false, config},
-    {"echo", 2, 2, false, false, echo},
-    {"hello", 1, 0, true, false, hello},
-    {"history", 2, 0, false, false, command_history},
-    {"historydel", 2, 2, false, false, command_historydel},
-    {"info", 1, 0, false, false, command_info},
-    {"presence", 2, 2, false, false, command_presence},
-    {"presencestats", 2, 2, false, false, command_presencestats},
-    {"psubscribe", 2, 0, false, true, command_psubscribe},
-    {"pubsub", 2, 0, false, false, command_pubsub},
-    {"punsubscribe", 1, 0, false, true, command_punsubscribe},
-    {"quit", 1, 0, true, true, quit},
-    {"reset", 1, 1, true, true, reset},
-    {"select", 2, 2, false, false, select_database},
-    {"subscribe", 2, 0, false, true, command_subscribe},
-    {"unsubscribe", 1, 0, false, true, command_unsubscribe},
-    {"user", 2, 0, false, false, command_user},
+    {"publish", 3, 3, false, false, false, publish},
+    {"ping", 1, 2, false, true, false, ping},
+    {"auth", 2, 3, true, false, false, auth},
+    {"client", 2, 0, false, false, false, client},
+    {"command", 1, 0, false, false, false, command},
+    {"config", 2, 0, false, false, false, config},
+    {"connection", 2, 0, false, false, true, command_connection},
+    {"echo", 2, 2, false, false, false, echo},
+    {"hello", 1, 0, true, false, false, hello},
+    {"history", 2, 0, false, false, false, command_history},
+    {"historydel", 2, 2, false, false, false, command_historydel},
+    {"info", 1, 0, false, false, false, command_info},
+    {"presence", 2, 2, false, false, false, command_presence},
+    {"presencestats", 2, 2, false, false, false, command_presencestats},
+    {"psubscribe", 2, 0, false, true, false, command_psubscribe},
+    {"pubsub", 2, 0, false, false, false, command_pubsub},
+    {"punsubscribe", 1, 0, false, true, false, command_punsubscribe},
+    {"quit", 1, 0, true, true, false, quit},
+    {"reset", 1, 1, true, true, false, reset},
+    {"select", 2, 2, false, false, false, select_database},
+    {"subscribe", 2, 0, false, true, false, command_subscribe},
+    {"unsubscribe", 1, 0, false, true, false, command_unsubscribe},
+    {"user", 2, 0, false, false, false, command_user},
     /* A web page can make a browser send these with lines of its own behind them; a Redis client never does.
      */
-    {"post", 1, 0, true, true, attack},
-    {"host:", 1, 0, true, true, attack},
+    {"post", 1, 0, true, true, false, attack},
+    {"host:", 1, 0, true, true, false, attack},
 };
 enum { ROW_COUNT = sizeof rows / sizeof rows[0], ROW_ATTACKS = 2 };
 
@@ -325,6 +327,20 @@ static const struct command_row *find_row(const struct resp_arg *name)
     return NULL;
 }
 
+static bool may_control(const struct call *call)
+{
+    int who = call->publisher->settings->publish.control;
+    return who == CONTROL_ALL || (who == CONTROL_LOCAL && call->client->local);
+}
+
+static enum command_result refuse_control(const struct call *call, const char *name)
+{
+    bool off = call->publisher->settings->publish.control == CONTROL_OFF;
+    return command_fail(call, "NOPERM this connection has no permissions to run the '%s' command: %s", name,
+                        off ? "publish.control is off"
+                            : "publish.control = local allows it on unix sockets and from loopback only");
+}
+
 enum command_result command_execute(struct publisher *publisher, struct publisher_client *client,
                                     const struct resp_command *command, struct resp_out *out)
 {
@@ -342,5 +358,7 @@ enum command_result command_execute(struct publisher *publisher, struct publishe
                             "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
                             "RESET are allowed in this context",
                             row->name);
+    if (row->control && !may_control(&call))
+        return refuse_control(&call, row->name);
     return row->run(&call);
 }

@@ -10,11 +10,11 @@
 
 enum { REPLY_KEEP_BYTES = 256 * 1024 };
 
-enum turn { TURN_OVER, TURN_REPLIES, TURN_CONGESTED, TURN_CLOSE, TURN_ABORT, TURN_NO_MEMORY };
+enum turn { TURN_OVER, TURN_REPLIES, TURN_CONGESTED, TURN_WAITS, TURN_CLOSE, TURN_ABORT, TURN_NO_MEMORY };
 
 static const enum turn turns[] = {
     [COMMAND_DONE] = TURN_OVER,   [COMMAND_LATER] = TURN_CONGESTED,     [COMMAND_QUIT] = TURN_CLOSE,
-    [COMMAND_ABORT] = TURN_ABORT, [COMMAND_NO_MEMORY] = TURN_NO_MEMORY,
+    [COMMAND_ABORT] = TURN_ABORT, [COMMAND_NO_MEMORY] = TURN_NO_MEMORY, [COMMAND_WAIT] = TURN_WAITS,
 };
 
 static enum turn protocol_error(struct publisher *publisher, struct resp_out *out, const char *what)
@@ -60,6 +60,11 @@ static enum turn execute(struct publisher *publisher, struct publisher_client *c
     enum turn turn = TURN_OVER;
     struct resp_command command = {.args = publisher->args};
     client->query_need = 0;
+    if (client->operation) { /* done: this is its client's next turn */
+        operation_reply(publisher, client, out);
+        if (own && listener_count(&client->listener) > 0 && !listener_within_bounds(publisher, client))
+            turn = TURN_ABORT;
+    }
     while (*at < len && turn == TURN_OVER) {
         if ((own ? client_pending(client) : out->len - begin) >= client_replies_max(client)) {
             turn = TURN_REPLIES;
@@ -122,7 +127,7 @@ void client_run(struct publisher *publisher, struct publisher_client *client, ch
     size_t at = 0;
     enum turn turn = execute(publisher, client, data, len, &at);
     publisher->turn_bytes += at;
-    client->stalled = turn == TURN_REPLIES || turn == TURN_CONGESTED;
+    client->stalled = turn == TURN_REPLIES || turn == TURN_CONGESTED || turn == TURN_WAITS;
     if (turn == TURN_CLOSE) {
         client_begin_closing(publisher, client);
         at = len;
@@ -154,7 +159,7 @@ static void send_pushed(struct publisher *publisher)
         if (!list_empty(&client->answering))
             continue; /* there, with its replies */
         client_send_pending(client);
-        if (client->stalled && !client->blocked && client_pending(client) == 0)
+        if (client_may_go_on(client))
             list_append(&publisher->answering, &client->answering);
         else
             client_settle(publisher, client);
@@ -174,7 +179,7 @@ void clients_answer(struct publisher *publisher)
             client_send_replies(publisher, client);
             if (client->out.failed)
                 close_without_memory(publisher, client);
-            else if (client->stalled && !client->blocked && client_pending(client) == 0)
+            else if (client_may_go_on(client))
                 list_append(&again, &client->answering); /* it waited for room for replies, and there is */
             else
                 client_settle(publisher, client);

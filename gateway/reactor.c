@@ -43,6 +43,7 @@ struct reactor {
     bool draining;
     pthread_t thread;
     sem_t started;
+    struct reactor_ended *ended; /* what it will say at last */
     bool start_ok;
     bool pool_live; /* pool_fini() is still to be called */
 };
@@ -65,14 +66,17 @@ struct reactor *reactor_create(const struct reactor_config *config, char *error,
                                .capacity = config->capacity};
     bool pool_made = pool_init(&reactor->pool, &pool);
     reactor->transfers = malloc(sizeof *reactor->transfers);
-    if (!pool_made || !reactor->transfers || !mailbox_init(&reactor->mailbox)) {
+    reactor->ended = malloc(sizeof *reactor->ended);
+    if (!pool_made || !reactor->transfers || !reactor->ended || !mailbox_init(&reactor->mailbox)) {
         snprintf(error, error_size, "cannot set up reactor %u: %s", config->number, strerror(errno));
         pool_fini(&reactor->pool);
         free(reactor->transfers);
+        free(reactor->ended);
         free(reactor);
         return NULL;
     }
     pulse_init(&reactor->pulse, &reactor->mailbox);
+    *reactor->ended = (struct reactor_ended){.mail.kind = MAIL_ENDED, .reactor = config->number};
     reactor->pool_live = true;
     reactor->pool.own_mail = &reactor->mailbox;
     fanout_init(&reactor->fanout, &reactor->pool);
@@ -243,7 +247,7 @@ static bool drain_done(const struct reactor *reactor)
 
 static int wait_ms(const struct reactor *reactor)
 {
-    if (reactor->pool.ready.count || fanout_pending(&reactor->fanout))
+    if (reactor->pool.ready.count || fanout_pending(&reactor->fanout) || pool_has_inspections(&reactor->pool))
         return 0;
     if (reactor->draining)
         return WHEEL_TICK_MS;
@@ -277,8 +281,12 @@ static void take_mail(struct reactor *reactor)
         case MAIL_PROXY:
             conn_proxied(pool, (struct proxy_request *)(void *)mail);
             break;
+        case MAIL_INSPECTION:
+            pool_inspected(pool, (struct inspection *)(void *)mail);
+            break;
         case MAIL_INTEREST:
-            PG_ASSERT(!"interest is the broker's mail");
+        case MAIL_ENDED:
+            PG_ASSERT(!"these are the broker's mail");
         }
     }
 }
@@ -295,6 +303,8 @@ static void drop_mail(struct mailbox *mailbox)
             broker_request_destroy((struct broker_request *)mail);
         else if (mail->kind == MAIL_PROXY)
             proxy_request_destroy((struct proxy_request *)(void *)mail);
+        else if (mail->kind == MAIL_INSPECTION)
+            inspection_destroy((struct inspection *)(void *)mail);
         else {
             order_unref(((struct order_copy *)mail)->order);
             free(mail);
@@ -322,6 +332,7 @@ static void turn(struct reactor *reactor, const struct epoll_event *events, int 
     if (transfers)
         take_transfers(reactor);
     pool_read_ready(pool);
+    pool_inspect(pool);
     (void)fanout_slice(&reactor->fanout, SLICE_SERVED);
     pool_advance(pool);
     if (reactor->draining)
@@ -356,6 +367,9 @@ static void *reactor_main(void *argument)
             drain_begin(reactor, drain_ms);
     }
     pulse_end(&reactor->pulse);
+    /* First: whoever is told so waits for no answer that is thrown away here. */
+    mailbox_push(reactor->pool.broker_mail, &reactor->ended->mail.node);
+    reactor->ended = NULL;
     drop_mail(&reactor->mailbox);
     fanout_fini(&reactor->fanout);
     pool_fini(&reactor->pool); /* here: descriptors are numbers of this thread's table */
@@ -402,5 +416,6 @@ void reactor_destroy(struct reactor *reactor)
     mailbox_fini(&reactor->mailbox);
     sem_destroy(&reactor->started);
     free(reactor->transfers);
+    free(reactor->ended);
     free(reactor);
 }

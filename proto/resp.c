@@ -339,3 +339,9 @@ void resp_push(struct resp_out *out, size_t count)
 {
     append_number(out, out->resp3 ? '>' : '*', (int64_t)count);
 }
+
+void resp_values(struct resp_out *out, const struct resp_out *values)
+{
+    append(out, values->data, values->len);
+    out->failed |= values->failed;
+}

@@ -55,5 +55,7 @@ void resp_bulk(struct resp_out *out, const void *data, size_t len);
 void resp_null(struct resp_out *out);
 void resp_array(struct resp_out *out, size_t count);
 void resp_map(struct resp_out *out, size_t pairs); /* RESP2: array of 2 × pairs */
+/* Whole values that another writer has written in the same form. */
+void resp_values(struct resp_out *out, const struct resp_out *values);
 /* What comes unasked; RESP2: an array. */
 void resp_push(struct resp_out *out, size_t count);

@@ -237,6 +237,26 @@ bool net_local_address(int fd, struct net_address *out)
     return getsockname(fd, (struct sockaddr *)&out->storage, &out->len) == 0;
 }
 
+bool net_peer_is_local(int fd)
+{
+    struct net_address peer = {.len = sizeof peer.storage};
+    if (getpeername(fd, (struct sockaddr *)&peer.storage, &peer.len) != 0)
+        return false;
+    const struct sockaddr_in *in4 = (const struct sockaddr_in *)&peer.storage;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer.storage;
+    switch (peer.storage.ss_family) {
+    case AF_UNIX:
+        return true;
+    case AF_INET:
+        return ntohl(in4->sin_addr.s_addr) >> 24 == IN_LOOPBACKNET;
+    case AF_INET6:
+        return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
+               (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr[12] == IN_LOOPBACKNET);
+    default:
+        return false;
+    }
+}
+
 bool net_set_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);

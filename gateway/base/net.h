@@ -39,4 +39,6 @@ int net_listen_as(const struct net_address *address, int backlog, bool reuse_por
 void net_format(const struct net_address *address, char *out, size_t out_size);
 /* The address that a listener is bound to (for port 0). */
 bool net_local_address(int fd, struct net_address *out) __attribute__((warn_unused_result));
+/* Is the peer of a connection on this machine: on a unix socket, or at a loopback address? */
+bool net_peer_is_local(int fd);
 bool net_set_nonblocking(int fd) __attribute__((warn_unused_result));

@@ -31,3 +31,28 @@ void uuid_format(const uint8_t uuid[UUID_BYTES], char out[UUID_TEXT_BYTES])
     }
     *out = '\0';
 }
+
+static int digit_value(char digit)
+{
+    if (digit >= '0' && digit <= '9')
+        return digit - '0';
+    digit |= 0x20;
+    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
+}
+
+bool uuid_parse(const char *text, size_t bytes, uint8_t out[UUID_BYTES])
+{
+    if (bytes != UUID_TEXT_BYTES - 1)
+        return false;
+    size_t at = 0;
+    for (int i = 0; i < UUID_BYTES; i++) {
+        if ((i == 4 || i == 6 || i == 8 || i == 10) && text[at++] != '-')
+            return false;
+        int high = digit_value(text[at]), low = digit_value(text[at + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out[i] = (uint8_t)(high << 4 | low);
+        at += 2;
+    }
+    return true;
+}

@@ -69,6 +69,8 @@ void broker_destroy(struct broker *broker)
         next = node->next;
         if (((struct mail *)node)->kind == MAIL_REQUEST) /* nobody is left to answer to */
             broker_request_destroy((struct broker_request *)node);
+        else if (((struct mail *)node)->kind == MAIL_INSPECTION)
+            inspection_destroy((struct inspection *)(void *)node);
         else
             free(node);
     }
@@ -100,6 +102,18 @@ static void take_interest(struct broker *broker, struct broker_interest *interes
     free(interest);
 }
 
+static void take_inspected(struct broker *broker, struct mail *mail)
+{
+    if (mail->kind == MAIL_ENDED)
+        broker->targets[((struct reactor_ended *)mail)->reactor].ended = true;
+    if (broker->inspected)
+        broker->inspected(broker->inspected_context, mail);
+    else if (mail->kind == MAIL_INSPECTION)
+        inspection_destroy((struct inspection *)(void *)mail);
+    else
+        free(mail);
+}
+
 void broker_drain_mail(struct broker *broker)
 {
     if (!mailbox_pending(&broker->mailbox))
@@ -109,6 +123,10 @@ void broker_drain_mail(struct broker *broker)
         next = node->next;
         if (((struct mail *)node)->kind == MAIL_INTEREST) {
             take_interest(broker, (struct broker_interest *)node);
+            continue;
+        }
+        if (((struct mail *)node)->kind != MAIL_REQUEST) {
+            take_inspected(broker, (struct mail *)node);
             continue;
         }
         struct broker_request *request = (struct broker_request *)node;
@@ -278,6 +296,36 @@ void broker_listen(struct broker *broker, broker_listener_fn *listener, void *co
 {
     broker->listener = listener;
     broker->listener_context = context;
+}
+
+bool broker_inspect(struct broker *broker, uint16_t reactor, struct inspection *inspection)
+{
+    PG_ASSERT(reactor < broker->reactors);
+    if (broker->targets[reactor].ended)
+        return false;
+    broker_hold(broker, reactor, &inspection->mail.node);
+    return true;
+}
+
+uint16_t broker_next_reactor(const struct broker *broker, uint16_t reactor, struct text topic)
+{
+    if (topic.bytes == 0)
+        return reactor < broker->reactors ? reactor : BROKER_NO_REACTOR;
+    const struct registry_entry *entry =
+        registry_find(&broker->registry, topic_hash(topic.data, topic.bytes), topic.data, topic.bytes);
+    uint16_t next = BROKER_NO_REACTOR;
+    for (uint16_t i = 0; entry && i < entry->count; i++) {
+        uint16_t has = registry_interests(entry)[i].reactor;
+        if (has >= reactor && has < next)
+            next = has;
+    }
+    return next;
+}
+
+void broker_inspected(struct broker *broker, broker_inspected_fn *handler, void *context)
+{
+    broker->inspected = handler;
+    broker->inspected_context = context;
 }
 
 void broker_flush(struct broker *broker)

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "gateway/broker/inspection.h"
 #include "gateway/broker/message.h"
 #include "gateway/broker/request.h"
 
@@ -66,6 +67,18 @@ const struct topic_rule *broker_rule(const struct broker *broker, const char *to
  * publication was queued to. NULL: nobody listens, and publishing to nobody costs nothing more. */
 typedef uint64_t broker_listener_fn(void *context, const struct publication *publication);
 void broker_listen(struct broker *broker, broker_listener_fn *listener, void *context);
+
+/* Sends an inspection along with what is published, and comes back to the handler. False: that reactor has
+ * ended; the inspection is still the caller's. */
+bool broker_inspect(struct broker *broker, uint16_t reactor, struct inspection *inspection)
+    __attribute__((warn_unused_result));
+/* The next reactor from `reactor` on that has the topic (any reactor, without one); BROKER_NO_REACTOR: none
+ * has. */
+uint16_t broker_next_reactor(const struct broker *broker, uint16_t reactor, struct text topic);
+/* Who takes MAIL_INSPECTION that comes back, and MAIL_ENDED, on this thread, while broker_drain_mail() runs:
+ * it must not call the broker. NULL: they are freed. */
+typedef void broker_inspected_fn(void *context, struct mail *mail);
+void broker_inspected(struct broker *broker, broker_inspected_fn *handler, void *context);
 
 /* Lets the engine expire what is due; returns milliseconds until the next call is wanted, UINT64_MAX: none.
  */

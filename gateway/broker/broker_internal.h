@@ -17,6 +17,7 @@ _Static_assert(ADAPTER_COUNT <= 16, "registry_interest.adapters has 16 bits");
 struct target {
     struct mailbox *mail;
     struct mailbox_node *oldest, *newest;
+    bool ended; /* its thread has: nothing is answered any more */
 };
 
 /* Reactors write the first three all the time, so those must not share a cache line with what the publisher
@@ -37,6 +38,8 @@ struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
     struct traffic *traffic;
     broker_listener_fn *listener;
     void *listener_context;
+    broker_inspected_fn *inspected;
+    void *inspected_context;
     struct log_limit no_memory;
     struct broker_served served;
 };

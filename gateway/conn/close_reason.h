@@ -25,6 +25,7 @@
     X(CLOSE_NO_PONG, "no_pong", 1001, 3012, "the client did not answer a ping")                              \
     X(CLOSE_DRAIN, "drain", 1001, 3001, "the gateway is shutting down")                                      \
     X(CLOSE_APPLICATION, "application", 1000, 0, "closed by its protocol adapter")                           \
+    X(CLOSE_OPERATOR, "operator", 1000, 3503, "an operator's command closed it")                             \
     X(CLOSE_INTERNAL, "internal_error", 1011, 3004, "the gateway ran out of memory or failed")
 
 enum close_reason {

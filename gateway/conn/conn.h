@@ -85,6 +85,7 @@ struct conn {
     uint8_t idle_records;  /* tls_post_count() */
     uint8_t joins; /* answers to BROKER_SUBSCRIBE that are on their way, also those that nobody waits for any
                       more */
+    uint32_t opened; /* tick */
 };
 _Static_assert(sizeof(struct conn) == 64, "an idle ws connection is this slot and four bytes in its topic");
 

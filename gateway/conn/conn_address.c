@@ -23,22 +23,24 @@ void conn_keep_address(struct pool *pool, struct conn *conn, const struct addres
 
 void conn_log_open(const struct pool *pool, const struct conn *conn)
 {
-    char client[ADDRESS_TEXT_MAX];
+    char client[ADDRESS_TEXT_MAX], id[CONN_ID_TEXT_BYTES];
     if (!log_enabled(LOG_DEBUG))
         return;
     struct address address = conn_address(pool, conn);
-    log_event(LOG_DEBUG, "open", "adapter=%s transport=%s reactor=%u conn=%u client=%s",
+    conn_id_format(pool_conn_id(pool, conn), id);
+    log_event(LOG_DEBUG, "open", "adapter=%s transport=%s conn=%s client=%s",
               adapter_get((enum adapter_id)conn->adapter)->name,
-              conn_transport(conn) == TRANSPORT_WSS ? "wss" : "ws", pool->reactor, pool_index(pool, conn),
+              conn_transport(conn) == TRANSPORT_WSS ? "wss" : "ws", id,
               address_format(&address, client, sizeof client));
 }
 
 void conn_log_close(const struct pool *pool, const struct conn *conn, enum close_reason reason)
 {
-    char client[ADDRESS_TEXT_MAX];
+    char client[ADDRESS_TEXT_MAX], id[CONN_ID_TEXT_BYTES];
     if (!log_enabled(LOG_DEBUG))
         return;
     struct address address = conn_address(pool, conn);
-    log_event(LOG_DEBUG, "close", "reason=%s reactor=%u conn=%u client=%s", close_reason_label(reason),
-              pool->reactor, pool_index(pool, conn), address_format(&address, client, sizeof client));
+    conn_id_format(pool_conn_id(pool, conn), id);
+    log_event(LOG_DEBUG, "close", "reason=%s conn=%s client=%s", close_reason_label(reason), id,
+              address_format(&address, client, sizeof client));
 }

@@ -49,6 +49,7 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         .ping_ticks = ticks_of(settings->idle.ping_interval),
         .close_ticks = ticks_of(settings->limits.close_timeout ? settings->limits.close_timeout : 1),
     };
+    list_init(&pool->inspections);
     pool->idle_grain = grain_of(pool->idle_ticks);
     pool->ping_grain = grain_of(pool->ping_ticks);
     uint64_t topics = (uint64_t)config->capacity * 4;
@@ -72,6 +73,8 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
 
 void pool_fini(struct pool *pool)
 {
+    for (struct list *link; (link = list_pop(&pool->inspections));)
+        inspection_destroy(LIST_ITEM(link, struct inspection, waiting));
     for (uint32_t i = 0; pool->conns.base && i < pool->conns.fresh; i++)
         if (pool_conn(pool, i)->state != CONN_FREE)
             pool_destroy(pool, pool_conn(pool, i), CLOSE_DRAIN);
@@ -268,6 +271,7 @@ struct conn *pool_open(struct pool *pool, const struct transfer_item *item)
     *conn = (struct conn){.fd = item->fd,
                           .generation = pool->next_generation++,
                           .last_heard = pool->now,
+                          .opened = pool->now,
                           .tls = SLAB_NONE,
                           .ip_handle = record->ip_handle,
                           .state = CONN_OPEN,

@@ -46,8 +46,9 @@ struct pool {
     struct tls_crypto *crypto;
     struct ws_reader *ws_reader;
     struct index_list ready, dirty;
-    uint64_t input_left; /* of this turn: events beyond it are read in later turns */
-    uint32_t freed_head; /* slots to free after the batch of events */
+    struct list inspections; /* that wait for their turn */
+    uint64_t input_left;     /* of this turn: events beyond it are read in later turns */
+    uint32_t freed_head;     /* slots to free after the batch of events */
     uint64_t idle_ticks, ping_ticks, close_ticks;
     uint32_t idle_grain, ping_grain; /* deadlines are rounded up to these, so that they share ticks */
     uint8_t *read_scratch;           /* one partial record and POOL_READ_BYTES */
@@ -98,6 +99,11 @@ static inline enum transport conn_transport(const struct conn *conn)
 static inline uint64_t conn_event_data(const struct pool *pool, const struct conn *conn)
 {
     return (uint64_t)conn->generation << 32 | pool_index(pool, conn);
+}
+static inline struct conn_id pool_conn_id(const struct pool *pool, const struct conn *conn)
+{
+    return (struct conn_id){
+        .reactor = pool->reactor, .slot = pool_index(pool, conn), .generation = conn->generation};
 }
 /* The connection that an event speaks of, or NULL when it has gone since. */
 struct conn *pool_event_conn(const struct pool *pool, uint64_t data);
@@ -232,6 +238,19 @@ void pool_ordered(struct pool *pool, struct order_copy *copy);
 void conn_expired(struct pool *pool, struct conn *conn);
 /* Messages of this topic were dropped: a positioned subscription is ended, so that the client recovers. */
 void conn_gap(struct pool *pool, struct conn *conn, const struct message *message);
+
+/* pool_inspect.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* An operator's question: it waits for its turn. Takes it. */
+void pool_inspected(struct pool *pool, struct inspection *inspection);
+static inline bool pool_has_inspections(const struct pool *pool)
+{
+    return !list_empty(&pool->inspections);
+}
+/* Answers the next one: one in a turn, each a bounded slice of work. */
+void pool_inspect(struct pool *pool);
 
 /* conn_close.c
  * ---------------------------------------------------------------------------------------------------------

@@ -383,6 +383,14 @@ const struct config_key settings_keys[] = {
          "as Authorization: Bearer, or to a browser's question with any user name; also for POST /publish "
          "when publish.password is not set. /healthz and /readyz do without. Set it in the file; arguments "
          "show in process lists."},
+    {.name = "publish.control",
+     .type = CONFIG_ENUM,
+     .offset = AT(publish.control),
+     .default_value = "local",
+     .choices = "local|all|off",
+     .help = "From where operators' commands (CONNECTION, DRAIN, SHUTDOWN, CONFIG SET …; pushgate ctl) are "
+             "taken on listen.publish: local is unix sockets and loopback. Whoever may give them has "
+             "publish.password, too, where that is set."},
 
     {.name = "api.key",
      .type = CONFIG_SECRET,

@@ -13,6 +13,9 @@
 enum forwarded_header { FORWARDED_OFF, FORWARDED_X_FORWARDED_FOR, FORWARDED_RFC7239 };
 enum reactor_choice { REACTOR_LEAST_CONNECTIONS, REACTOR_ROUND_ROBIN };
 
+/* From where operators' commands are taken on listen.publish. */
+enum publish_control { CONTROL_LOCAL, CONTROL_ALL, CONTROL_OFF };
+
 struct settings {
     struct {
         char *wss, *ws, *publish,
@@ -68,6 +71,7 @@ struct settings {
         char *password;              /* "" none */
         uint64_t outbox_bytes;       /* that may wait for one listener */
         uint64_t channels, patterns; /* of one listener; distinct ones of all */
+        int control;                 /* enum publish_control */
     } publish;
     struct {
         char *password; /* of the admin listener's pages; "" none */
