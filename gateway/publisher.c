@@ -269,6 +269,7 @@ static void *publisher_main(void *context)
             handle(publisher, &events[i]);
         clients_answer(publisher);
         unblock(publisher);
+        clients_answer(publisher);
         operations_go_on(publisher);
         clients_answer(publisher);
         close_expired(publisher, &publisher->strangers);

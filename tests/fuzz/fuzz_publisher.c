@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum { CONNECTIONS = 7, FOUND_MAX = 3 }; /* of the reactor; in one of its answers */
 enum { PEERS = 2, DEPTH_MAX = 8, HEARD_MAX = 4 * 1024 * 1024 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size);
@@ -33,6 +34,7 @@ struct world {
     struct mailbox reactor;
     struct broker *broker;
     struct publisher *publisher;
+    bool reactor_ends;        /* at the first question */
     struct peer peers[PEERS]; /* who sends; who listens */
 };
 
@@ -114,6 +116,32 @@ static bool hear(struct peer *peer, size_t most)
     return any;
 }
 
+/* What a reactor would find of so many connections, some in every slice; or it has ended and never says. */
+static void inspect(struct world *world, struct inspection *ask)
+{
+    if (world->reactor_ends) {
+        inspection_destroy(ask);
+        struct reactor_ended *ended = malloc(sizeof *ended);
+        check(ended != NULL);
+        *ended = (struct reactor_ended){.mail.kind = MAIL_ENDED};
+        mailbox_push(broker_mailbox(world->broker), &ended->mail.node);
+        return;
+    }
+    check(ask->reason.bytes <= 123 && ask->count > 0);
+    bool closes = ask->kind == INSPECT_CLOSE;
+    uint32_t there = ask->from < CONNECTIONS ? CONNECTIONS - ask->from : 0;
+    ask->found = there < FOUND_MAX ? there : FOUND_MAX;
+    if (ask->found > ask->count)
+        ask->found = ask->count;
+    ask->next = ask->found < there ? ask->from + ask->found : 0;
+    for (uint32_t i = 0; i < ask->found && !closes; i++) {
+        resp_map(&ask->out, 1);
+        resp_bulk(&ask->out, "id", 2);
+        resp_bulk(&ask->out, "0-1-2", 5);
+    }
+    mailbox_push(broker_mailbox(world->broker), &ask->mail.node);
+}
+
 /* One turn of the publisher's loop for all its connections. */
 static void turn(struct world *world)
 {
@@ -131,10 +159,15 @@ static void turn(struct world *world)
         if (((struct mail *)node)->kind == MAIL_ORDER) {
             order_unref(((struct order_copy *)node)->order);
             free(node);
+        } else if (((struct mail *)node)->kind == MAIL_INSPECTION) {
+            inspect(world, (struct inspection *)(void *)node);
         } else {
             message_unref(((struct delivery *)node)->message);
         }
     }
+    broker_drain_mail(world->broker);
+    operations_go_on(publisher);
+    clients_answer(publisher);
 }
 
 static void tell(struct peer *peer, const char *data, size_t len)
@@ -225,6 +258,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
     size_t piece = (size_t)(input[0] & 0x7f) * 64 + 1, slow = input[1];
     struct world world;
     begin(&world, input[0]);
+    world.reactor_ends = slow == 0xfe;
     for (size_t at = 2; at < size; at += piece) {
         tell(&world.peers[0], (const char *)input + at, size - at < piece ? size - at : piece);
         turn(&world);

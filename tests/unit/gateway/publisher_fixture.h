@@ -94,6 +94,10 @@ FIXTURE unsigned drop_deliveries(struct fixture *f)
             free(node);
             continue;
         }
+        if (((struct mail *)node)->kind == MAIL_INSPECTION) {
+            inspection_destroy((struct inspection *)(void *)node);
+            continue;
+        }
         message_unref(((struct delivery *)node)->message);
         count++;
     }
