@@ -1,5 +1,4 @@
 #include "gateway/conn/conn_view.h"
-#include "gateway/base/net.h"
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -21,15 +20,6 @@ static const char *suite_name(const struct conn *conn)
     return conn->suite_chacha ? "TLS_CHACHA20_POLY1305_SHA256" : "TLS_AES_128_GCM_SHA256";
 }
 
-static void find_address(const struct conn *conn, char *out, size_t out_size)
-{
-    struct net_address peer = {.len = sizeof peer.storage};
-    if (getpeername(conn->fd, (struct sockaddr *)&peer.storage, &peer.len) == 0)
-        net_format(&peer, out, out_size);
-    else
-        *out = '\0'; /* it has been reset, and that has not been looked at yet */
-}
-
 static uint64_t seconds_since(const struct pool *pool, uint32_t tick)
 {
     int32_t ticks = (int32_t)(pool->now - tick);
@@ -40,6 +30,7 @@ struct conn_view conn_view(const struct pool *pool, struct conn *conn)
 {
     const struct adapter *adapter = adapter_get((enum adapter_id)conn->adapter);
     const struct session *session = pool_session(pool, conn);
+    struct address address = conn_address(pool, conn);
     struct conn_view view = {
         .adapter = adapter->name,
         .transport = conn_transport(conn) == TRANSPORT_WSS ? "wss" : "ws",
@@ -52,7 +43,7 @@ struct conn_view conn_view(const struct pool *pool, struct conn *conn)
         .subscriptions = conn->topic_count,
     };
     conn_id_format(pool_conn_id(pool, conn), view.id);
-    find_address(conn, view.address, sizeof view.address);
+    address_format(&address, view.address, sizeof view.address);
     if (session && session->connected) {
         struct broker_ask known = {0};
         adapter->who(session, "", 0, &known);

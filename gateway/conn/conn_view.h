@@ -12,7 +12,7 @@
 
 struct conn_view {
     char id[CONN_ID_TEXT_BYTES];
-    char address[128];
+    char address[ADDRESS_TEXT_MAX]; /* the client's, also behind a proxy */
     const char *adapter, *transport, *state;
     const char *suite;            /* NULL: no TLS */
     const char *close_reason;     /* NULL: it is open */
