@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* Buckets end at 64 µs, 128 µs … 16.8 s: powers of two, where the histogram's cells end too. */
@@ -151,6 +152,30 @@ static void write_usage(FILE *out)
     if (resident > 0)
         single(out, "process_resident_memory_bytes", "gauge",
                "Memory in use, without the kernel's for sockets.", resident);
+}
+
+/* Of the table that this thread shares with acceptors and publisher. Linux tells the number as the
+ * directory's size from 6.2 on. */
+static void write_descriptors(FILE *out)
+{
+    static const char path[] = "/proc/thread-self/fd";
+    struct rlimit limit;
+    struct stat directory;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+        single(out, "process_max_fds", "gauge",
+               "Descriptors that one table may hold; each reactor has a table of its own.", limit.rlim_cur);
+    if (stat(path, &directory) != 0)
+        return;
+    uint64_t open = (uint64_t)directory.st_size;
+    DIR *listing = open == 0 ? opendir(path) : NULL;
+    if (listing) {
+        for (const struct dirent *entry; (entry = readdir(listing));) // NOLINT(concurrency-mt-unsafe)
+            open += entry->d_name[0] != '.';
+        closedir(listing);
+        open--; /* the listing's own */
+    }
+    single(out, "process_open_fds", "gauge", "Descriptors in the table that all but the reactors share.",
+           open);
 }
 
 static void write_process(const struct admin_config *config, uint64_t started_ms, FILE *out)
