@@ -373,6 +373,8 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
     if (config->proxy)
         write_proxy((struct threads){proxy_stats, 1}, out);
     write_wakes(config, publisher, out);
-    write_api(api, out);
-    write_auth(auth, out);
+    if (api)
+        write_api(api, out);
+    if (auth)
+        write_auth(auth, out);
 }

@@ -13,6 +13,7 @@
 
 #define ADMIN_METRICS_CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
-/* `started_ms`: when the process started, milliseconds since 1970. */
+/* `api`, `auth`: the admin thread's own; NULL: their families are left out. `started_ms`: when the process
+ * started, milliseconds since 1970. */
 void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
                          const struct admin_api_stats *api, const struct admin_auth *auth, FILE *out);

@@ -3,6 +3,7 @@
 
 #include "gateway/acceptor.h"
 #include "gateway/admin.h"
+#include "gateway/admin_metrics.h"
 #include "gateway/auth/auth.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/control.h"
@@ -55,6 +56,9 @@ struct gateway {
     struct tls_ticket_keys *ticket_keys;  /* NULL without wss or tickets */
     uint64_t ticket_rotation;             /* ms by the monotonic clock; 0: never */
     struct admin *admin;
+    struct admin_config
+        admin_config;    /* what is counted, and where; complete before the first thread starts */
+    uint64_t started_ms; /* since 1970 */
     struct control control;
     char error[512];
 };
@@ -195,12 +199,24 @@ static bool build_broker(struct gateway *gateway)
     return gateway->broker || no_memory(gateway);
 }
 
+/* On the publisher's thread. */
+static void write_metrics(void *context, FILE *out)
+{
+    const struct gateway *gateway = context;
+    admin_metrics_write(&gateway->admin_config, gateway->started_ms, NULL, NULL, out);
+}
+
 static bool build_publisher(struct gateway *gateway)
 {
     struct publisher_config config = {.settings = gateway->settings,
                                       .listen_fds = gateway->listeners.publish, /* which stay there */
                                       .listen_count = gateway->listeners.publish_count,
-                                      .broker = gateway->broker};
+                                      .broker = gateway->broker,
+                                      .control = &gateway->control,
+                                      .reactor_count = gateway->reactor_count,
+                                      .reactors = gateway->reactor_stats,
+                                      .write_metrics = write_metrics,
+                                      .metrics_context = gateway};
     gateway->publisher = publisher_create(&config);
     if (!gateway->publisher) {
         snprintf(gateway->error, sizeof gateway->error, "cannot set up the publisher: %s", strerror(errno));
@@ -318,12 +334,7 @@ static bool build_acceptors(struct gateway *gateway)
 static bool build_admin(struct gateway *gateway)
 {
     const struct settings *settings = gateway->settings;
-    if (gateway->listeners.admin < 0)
-        return true;
-    if (settings_reachable(settings->listen.admin) && !*settings->admin.password)
-        log_event(LOG_WARN, "admin_password_missing", "instead=%s advice=%s", "publish.password",
-                  "set admin.password, so that whoever watches cannot publish");
-    struct admin_config config = {
+    gateway->admin_config = (struct admin_config){
         .settings = settings,
         .listen_fd = gateway->listeners.admin,
         .broker_mail = broker_mailbox(gateway->broker),
@@ -338,7 +349,12 @@ static bool build_admin(struct gateway *gateway)
         .connection_limit = gateway->connection_limit,
         .control = &gateway->control,
     };
-    gateway->admin = admin_create(&config, gateway->error, sizeof gateway->error);
+    if (gateway->listeners.admin < 0)
+        return true;
+    if (settings_reachable(settings->listen.admin) && !*settings->admin.password)
+        log_event(LOG_WARN, "admin_password_missing", "instead=%s advice=%s", "publish.password",
+                  "set admin.password, so that whoever watches cannot publish");
+    gateway->admin = admin_create(&gateway->admin_config, gateway->error, sizeof gateway->error);
     if (gateway->admin)
         (void)listener_take(&gateway->listeners.admin);
     return gateway->admin != NULL;
@@ -583,6 +599,7 @@ int gateway_run(const struct settings *settings)
     if (!gateway)
         return 1;
     gateway->settings = settings;
+    gateway->started_ms = clock_realtime_ms();
     log_setup((enum log_level)settings->log.level, (enum log_format)settings->log.format);
     harden_process(settings->debug.core_dumps);
     if (!control_init(&gateway->control)) {

@@ -37,6 +37,8 @@ struct publisher *publisher_create(const struct publisher_config *config)
         return NULL;
     publisher->settings = config->settings;
     publisher->broker = config->broker;
+    publisher->config = *config;
+    publisher->config.listen_fds = NULL; /* the caller's no longer */
     publisher->maintain_ms = UINT64_MAX;
     pulse_init(&publisher->pulse, broker_mailbox(config->broker));
     list_init(&publisher->clients);

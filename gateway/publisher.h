@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include "gateway/base/control.h"
 #include "gateway/base/pulse.h"
 #include "gateway/broker/broker.h"
 #include "gateway/conn/stats.h"
@@ -13,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct publisher;
 
@@ -22,6 +24,12 @@ struct publisher_config {
                               the broker's mailbox only */
     size_t listen_count;
     struct broker *broker;
+    struct control *control; /* for DRAIN and SHUTDOWN; NULL: there is none */
+    size_t reactor_count;    /* for INFO */
+    const struct reactor_stats *const *reactors;
+    /* Writes all counters, for METRICS; on the publisher's thread. NULL: there are none. */
+    void (*write_metrics)(void *context, FILE *out);
+    void *metrics_context;
 };
 
 struct publisher *publisher_create(const struct publisher_config *config); /* NULL with errno */

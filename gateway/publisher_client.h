@@ -73,6 +73,7 @@ struct publisher_client {
 struct publisher {
     const struct settings *settings;
     struct broker *broker;
+    struct publisher_config config;
     int epoll_fd;
     struct source mailbox;
     struct source *listeners;
@@ -226,6 +227,15 @@ void operation_abandon(struct publisher_client *client);
 void operation_mail(void *context, struct mail *mail);
 void operations_fini(struct publisher *publisher);
 
+/* publisher_control.c */
+enum command_result command_config(const struct call *call);
+enum command_result command_drain(const struct call *call);
+enum command_result command_shutdown(const struct call *call);
+enum command_result command_metrics(const struct call *call);
+/* An operator's: may this client give such commands? False: answered. */
+bool control_allowed(const struct call *call, const char *command);
+/* publisher_topics.c */
+enum command_result command_topic(const struct call *call);
 /* publisher_connection.c */
 enum command_result command_connection(const struct call *call);
 /* publisher_topic.c */

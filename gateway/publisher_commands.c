@@ -231,25 +231,6 @@ static enum command_result client(const struct call *call)
     return command_unknown_sub(call, "CLIENT");
 }
 
-/* Tools probe these two (redis-benchmark prints them); everything else is not ours to have. */
-static enum command_result config(const struct call *call)
-{
-    enum sub sub = command_sub(call, "config", "get", 1, RESP_ARGS_MAX);
-    if (sub == SUB_OTHER)
-        return command_unknown_sub(call, "CONFIG");
-    if (sub == SUB_ANSWERED)
-        return COMMAND_DONE;
-    if (resp_arg_is(&call->args[2], "save") || resp_arg_is(&call->args[2], "appendonly")) {
-        bool save = resp_arg_is(&call->args[2], "save");
-        resp_map(call->out, 1);
-        command_text(call, save ? "save" : "appendonly");
-        command_text(call, save ? "" : "no");
-        return COMMAND_DONE;
-    }
-    resp_map(call->out, 0);
-    return COMMAND_DONE;
-}
-
 static enum command_result command(const struct call *call);
 
 static enum command_result attack(const struct call *call)
@@ -267,13 +248,15 @@ static const struct command_row rows[] = {
     {"auth", 2, 3, true, false, false, auth},
     {"client", 2, 0, false, false, false, client},
     {"command", 1, 0, false, false, false, command},
-    {"config", 2, 0, false, false, false, config},
+    {"config", 2, 0, false, false, false, command_config},
     {"connection", 2, 0, false, false, true, command_connection},
+    {"drain", 1, 2, false, false, true, command_drain},
     {"echo", 2, 2, false, false, false, echo},
     {"hello", 1, 0, true, false, false, hello},
     {"history", 2, 0, false, false, false, command_history},
     {"historydel", 2, 2, false, false, false, command_historydel},
     {"info", 1, 0, false, false, false, command_info},
+    {"metrics", 1, 1, false, false, true, command_metrics},
     {"presence", 2, 2, false, false, false, command_presence},
     {"presencestats", 2, 2, false, false, false, command_presencestats},
     {"psubscribe", 2, 0, false, true, false, command_psubscribe},
@@ -282,7 +265,9 @@ static const struct command_row rows[] = {
     {"quit", 1, 0, true, true, false, quit},
     {"reset", 1, 1, true, true, false, reset},
     {"select", 2, 2, false, false, false, select_database},
+    {"shutdown", 1, 4, false, false, true, command_shutdown},
     {"subscribe", 2, 0, false, true, false, command_subscribe},
+    {"topic", 2, 0, false, false, false, command_topic},
     {"unsubscribe", 1, 0, false, true, false, command_unsubscribe},
     {"user", 2, 0, false, false, false, command_user},
     /* A web page can make a browser send these with lines of its own behind them; a Redis client never does.
@@ -327,20 +312,6 @@ static const struct command_row *find_row(const struct resp_arg *name)
     return NULL;
 }
 
-static bool may_control(const struct call *call)
-{
-    int who = call->publisher->settings->publish.control;
-    return who == CONTROL_ALL || (who == CONTROL_LOCAL && call->client->local);
-}
-
-static enum command_result refuse_control(const struct call *call, const char *name)
-{
-    bool off = call->publisher->settings->publish.control == CONTROL_OFF;
-    return command_fail(call, "NOPERM this connection has no permissions to run the '%s' command: %s", name,
-                        off ? "publish.control is off"
-                            : "publish.control = local allows it on unix sockets and from loopback only");
-}
-
 enum command_result command_execute(struct publisher *publisher, struct publisher_client *client,
                                     const struct resp_command *command, struct resp_out *out)
 {
@@ -358,7 +329,7 @@ enum command_result command_execute(struct publisher *publisher, struct publishe
                             "ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / "
                             "RESET are allowed in this context",
                             row->name);
-    if (row->control && !may_control(&call))
-        return refuse_control(&call, row->name);
+    if (row->control && !control_allowed(&call, row->name))
+        return COMMAND_DONE;
     return row->run(&call);
 }

@@ -1,6 +1,7 @@
 #include "gateway/publisher_client.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -37,13 +38,52 @@ static void info_number(struct info *info, const char *key, uint64_t value)
     info_text(info, key, text);
 }
 
+static uint64_t sum_of(const struct publisher_config *config, size_t offset)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < config->reactor_count; i++)
+        sum += counter_read((const counter *)(const void *)((const char *)config->reactors[i] + offset));
+    return sum;
+}
+
+/* WebSocket connections; "Clients" are those of this socket, as in Redis. */
+static void info_connections(struct info *info)
+{
+    static const char *const transports[TRANSPORT_COUNT] = {[TRANSPORT_WS] = "ws", [TRANSPORT_WSS] = "wss"};
+    const struct publisher_config *config = &info->call->publisher->config;
+    uint64_t all = 0, closed = 0;
+    info_section(info, "Connections");
+    for (unsigned a = 0; a < ADAPTER_COUNT; a++)
+        for (unsigned t = 0; t < TRANSPORT_COUNT; t++) {
+            char key[64];
+            uint64_t open = sum_of(config, offsetof(struct reactor_stats, connections) +
+                                               (a * TRANSPORT_COUNT + t) * sizeof(counter));
+            snprintf(key, sizeof key, "connections_%s_%s", adapter_get((enum adapter_id)a)->name,
+                     transports[t]);
+            info_number(info, key, open);
+            all += open;
+        }
+    for (unsigned i = 0; i < CLOSE_REASON_COUNT; i++)
+        closed += sum_of(config, offsetof(struct reactor_stats, closes) + i * sizeof(counter));
+    info_number(info, "connections", all);
+    info_number(info, "connections_opened", sum_of(config, offsetof(struct reactor_stats, opened)));
+    info_number(info, "connections_closed", closed);
+    info_number(info, "deliveries", sum_of(config, offsetof(struct reactor_stats, deliveries)));
+    info_number(info, "delivered_bytes", sum_of(config, offsetof(struct reactor_stats, delivered_bytes)));
+    info_number(info, "drops", sum_of(config, offsetof(struct reactor_stats, drops)));
+    info_number(info, "outbox_bytes", sum_of(config, offsetof(struct reactor_stats, outbox_bytes)));
+    info_number(info, "outbox_connections",
+                sum_of(config, offsetof(struct reactor_stats, outbox_connections)));
+    info_number(info, "reactors", config->reactor_count);
+}
+
 enum command_result command_info(const struct call *call)
 {
     struct publisher *publisher = call->publisher;
     const struct publisher_stats *stats = &publisher->stats;
     const struct channels *channels = &publisher->channels;
     const struct engine_stats kept = broker_engine_stats(publisher->broker);
-    struct info info = {.call = call}; /* some 1,500 bytes when everything is asked for */
+    struct info info = {.call = call}; /* some 2,000 bytes when everything is asked for */
     info_section(&info, "Server");
     info_text(&info, "pushgate_version", PUSHGATE_VERSION);
     info_text(&info, "redis_version", REDIS_VERSION); /* client libraries parse it */
@@ -51,6 +91,10 @@ enum command_result command_info(const struct call *call)
     info_number(&info, "arch_bits", sizeof(void *) * 8);
     info_number(&info, "process_id", (uint64_t)getpid());
     info_number(&info, "uptime_in_seconds", (publisher->now_ms - publisher->started_ms) / 1000);
+    if (publisher->config.control)
+        info_text(&info, "phase", control_phase_label(control_phase(publisher->config.control)));
+    info_text(&info, "log_level", (const char *const[]){"error", "warn", "info", "debug"}[log_get_level()]);
+    info_connections(&info);
     info_section(&info, "Clients");
     info_number(&info, "connected_clients", publisher->client_count);
     info_number(&info, "maxclients", publisher->settings->limits.publishers);

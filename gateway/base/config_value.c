@@ -227,3 +227,32 @@ const char *config_value_placeholder(const struct config_key *key)
     }
     return key->placeholder ? key->placeholder : "TEXT";
 }
+
+const char *config_value_text(const struct config_key *key, const void *settings,
+                              char room[CONFIG_VALUE_TEXT_MAX])
+{
+    const void *field = (const char *)settings + key->offset;
+    const char *text;
+    size_t skip;
+    switch (key->type) {
+    case CONFIG_STRING:
+        return *(char *const *)field;
+    case CONFIG_SECRET:
+        return **(char *const *)field ? "(secret)" : "";
+    case CONFIG_BOOL:
+        return *(const bool *)field ? "on" : "off";
+    case CONFIG_UINT:
+    case CONFIG_SIZE:
+    case CONFIG_DURATION:
+        format_bound(key->type, *(const uint64_t *)field, room, CONFIG_VALUE_TEXT_MAX);
+        return room;
+    case CONFIG_ENUM:
+        text = key->choices;
+        for (int i = 0; i < *(const int *)field; i++)
+            text += strcspn(text, "|") + 1;
+        skip = strcspn(text, "|");
+        snprintf(room, CONFIG_VALUE_TEXT_MAX, "%.*s", (int)skip, text);
+        return room;
+    }
+    return "";
+}

@@ -19,5 +19,10 @@ bool config_value_choice(const struct config_key *key, const char *text, int *ou
                          size_t error_size) __attribute__((warn_unused_result));
 /* What a key accepts, for people: "1 … 255", "on, off", "0: no limit, or 1s … 24h"; "" when anything goes. */
 void config_value_range(const struct config_key *key, char *out, size_t out_size);
+/* A key's value in `settings` as it would be written in the file. A secret is "(secret)" when it is set.
+ * Points to `room`, or is the settings' own. */
+enum { CONFIG_VALUE_TEXT_MAX = 64 };
+const char *config_value_text(const struct config_key *key, const void *settings,
+                              char room[CONFIG_VALUE_TEXT_MAX]);
 /* What stands for the value in help: NUMBER, SIZE, DURATION, on|off, TEXT or the choices. */
 const char *config_value_placeholder(const struct config_key *key);

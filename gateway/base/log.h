@@ -20,6 +20,7 @@ enum log_format { LOG_FORMAT_LOGFMT, LOG_FORMAT_JSON };
 
 void log_setup(enum log_level level, enum log_format format);
 void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
 bool log_enabled(enum log_level level);
 /* Conversions: %s %d %u %ld %lu %lld %llu %zu %zd %c %% and PRIu64 &c., with %.*s; no widths. */
 void log_event(enum log_level level, const char *event, const char *format, ...)

@@ -370,3 +370,28 @@ void broker_visit_topics(struct broker *broker, broker_visit_fn *visit, void *co
             visit(context, entry->topic, entry->topic_bytes, registry_subscribers(entry));
     }
 }
+
+struct scan {
+    broker_visit_fn *visit;
+    void *context;
+};
+
+static void scanned(void *context, const struct registry_entry *entry)
+{
+    const struct scan *scan = context;
+    scan->visit(scan->context, entry->topic, entry->topic_bytes, registry_subscribers(entry));
+}
+
+uint32_t broker_scan_topics(struct broker *broker, uint32_t cursor, uint32_t places, broker_visit_fn *visit,
+                            void *context)
+{
+    struct scan scan = {visit, context};
+    return registry_scan(&broker->registry, cursor, places, scanned, &scan);
+}
+
+uint16_t broker_reactors_of(const struct broker *broker, const char *topic, size_t topic_bytes)
+{
+    const struct registry_entry *entry =
+        registry_find(&broker->registry, topic_hash(topic, topic_bytes), topic, topic_bytes);
+    return entry ? entry->count : 0;
+}

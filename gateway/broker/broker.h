@@ -99,4 +99,9 @@ uint64_t broker_subscribers(struct broker *broker, const char *topic, size_t top
 uint64_t broker_topic_count(const struct broker *broker);
 /* Calls visit for each topic that has subscribers. */
 typedef void broker_visit_fn(void *context, const char *topic, size_t topic_bytes, uint64_t subscribers);
+/* The same for so many places of the table from `cursor` on, 0 at first; returns where to go on, 0 at the
+ * end. A topic that is there all the time is visited at least once. */
+uint32_t broker_scan_topics(struct broker *broker, uint32_t cursor, uint32_t places, broker_visit_fn *visit,
+                            void *context);
+uint16_t broker_reactors_of(const struct broker *broker, const char *topic, size_t topic_bytes);
 void broker_visit_topics(struct broker *broker, broker_visit_fn *visit, void *context);

@@ -14,7 +14,7 @@ enum forwarded_header { FORWARDED_OFF, FORWARDED_X_FORWARDED_FOR, FORWARDED_RFC7
 enum reactor_choice { REACTOR_LEAST_CONNECTIONS, REACTOR_ROUND_ROBIN };
 
 /* From where operators' commands are taken on listen.publish. */
-enum publish_control { CONTROL_LOCAL, CONTROL_ALL, CONTROL_OFF };
+enum publish_control { PUBLISH_CONTROL_LOCAL, PUBLISH_CONTROL_ALL, PUBLISH_CONTROL_OFF };
 
 struct settings {
     struct {
