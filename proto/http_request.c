@@ -250,8 +250,6 @@ static int on_value(http_parser *parser, const char *at, size_t len)
         if (first_time(reading, SEEN_PROTOCOL)) /* a list may be split over several headers: the first has
                                                    what is liked best */
             out->websocket_protocol = value;
-    } else if (slice_is_word(reading->field, "X-Forwarded-For")) {
-        out->forwarded_for = value;
     }
     return 0;
 }

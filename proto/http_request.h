@@ -36,7 +36,6 @@ struct http_request {
     struct http_slice api_key; /* X-API-Key */
     struct http_slice cookie;
     struct http_slice content_type;
-    struct http_slice forwarded_for; /* X-Forwarded-For, last field */
     struct http_slice websocket_key;
     struct http_slice websocket_version;
     struct http_slice websocket_protocol;
@@ -82,6 +81,11 @@ enum parse_result http_cookie_next(struct http_slice cookie, const char *name, s
                                    struct http_slice *value) __attribute__((warn_unused_result));
 /* Can a cookie have this name (a token of RFC 9110 §5.6.2)? "" cannot. */
 bool http_cookie_name_good(const char *name);
+
+/* Walks the fields called `name` (any case) of a head that was parsed, from the last to the first: start with
+ * *cursor = head_bytes. PARSE_OK: *value without white space around it; PARSE_MORE: no further one. */
+enum parse_result http_header_previous(const char *head, const char *name, size_t *cursor,
+                                       struct http_slice *value) __attribute__((warn_unused_result));
 
 bool http_slice_is(struct http_slice slice, const char *text); /* exact */
 

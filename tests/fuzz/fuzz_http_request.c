@@ -47,7 +47,6 @@ static void check_request(const struct http_request *r, const char *data, size_t
         r->authorization,
         r->api_key,
         r->content_type,
-        r->forwarded_for,
         r->websocket_key,
         r->websocket_version,
         r->websocket_protocol,

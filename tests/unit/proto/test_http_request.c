@@ -59,7 +59,6 @@ static void an_upgrade_request_of_a_browser_is_read(void **state)
     assert_slice(r.host, "example.org:8443");
     assert_slice(r.origin, "https://example.org:8443");
     assert_slice(r.cookie, "a=b; c=d");
-    assert_slice(r.forwarded_for, "192.0.2.2");
     assert_slice(r.websocket_key, KEY);
     assert_slice(r.websocket_version, "13");
     assert_slice(r.websocket_protocol, "one, two");
@@ -577,10 +576,36 @@ static void broken_escapes_nul_and_long_values_are_bad(void **state)
     }
 }
 
+static void fields_of_a_name_are_walked_from_the_last_to_the_first(void **state)
+{
+    (void)state;
+    struct http_slice value;
+    size_t cursor = strlen(browser);
+    assert_int_equal(http_header_previous(browser, "X-Forwarded-For", &cursor, &value), PARSE_OK);
+    assert_slice(value, "192.0.2.2");
+    assert_int_equal(http_header_previous(browser, "X-Forwarded-For", &cursor, &value), PARSE_OK);
+    assert_slice(value, "192.0.2.1");
+    assert_int_equal(http_header_previous(browser, "X-Forwarded-For", &cursor, &value), PARSE_MORE);
+    static const char *const others[] = {"Forwarded", "X-Forwarded", "X-Forwarded-For-",
+                                         "GET /ws?topic=a%20b&topic", ""};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        cursor = strlen(browser);
+        assert_int_equal(http_header_previous(browser, others[i], &cursor, &value), PARSE_MORE);
+    }
+    static const char head[] = "GET x: 1 HTTP/1.1\r\nx:\r\nX:\t a b \t\r\nxx: 2\r\n\r\n";
+    cursor = sizeof head - 1;
+    assert_int_equal(http_header_previous(head, "x", &cursor, &value), PARSE_OK);
+    assert_slice(value, "a b");
+    assert_int_equal(http_header_previous(head, "x", &cursor, &value), PARSE_OK);
+    assert_slice(value, "");
+    assert_int_equal(http_header_previous(head, "x", &cursor, &value), PARSE_MORE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_upgrade_request_of_a_browser_is_read),
+        cmocka_unit_test(fields_of_a_name_are_walked_from_the_last_to_the_first),
         cmocka_unit_test(every_beginning_of_a_request_asks_for_more),
         cmocka_unit_test(what_follows_an_upgrade_request_is_left_alone),
         cmocka_unit_test(bodies_are_delimited_by_content_length),
