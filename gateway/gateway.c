@@ -17,6 +17,7 @@
 #include "gateway/proxy/proxy.h"
 #include "gateway/publisher.h"
 #include "gateway/reactor.h"
+#include "gateway/seccomp.h"
 #include "gateway/tls/tls_certificates.h"
 
 #include <errno.h>
@@ -398,6 +399,15 @@ static bool start_threads(struct gateway *gateway)
     return !gateway->admin || admin_start(gateway->admin) || not_started(gateway, "admin listener");
 }
 
+/* When all threads have made what they need. A kernel that has no filters serves without. */
+static void refuse_system_calls(const struct gateway *gateway)
+{
+    char why[160];
+    enum seccomp_mode mode = (enum seccomp_mode)gateway->settings->process.seccomp;
+    if (!seccomp_install(mode, why, sizeof why))
+        log_event(LOG_WARN, "hardening_failed", "what=seccomp error=%s", why);
+}
+
 /* Running
  * ----------------------------------------------------------------------------------------------------------------
  */
@@ -609,6 +619,8 @@ int gateway_run(const struct settings *settings)
     }
     signal(SIGPIPE, SIG_IGN);
     bool ok = start(gateway);
+    if (ok)
+        refuse_system_calls(gateway);
     if (ok) {
         control_set_phase(&gateway->control, PHASE_RUNNING);
         log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u",

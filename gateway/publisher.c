@@ -295,7 +295,8 @@ bool publisher_start(struct publisher *publisher)
     PG_ASSERT(!publisher->started);
     publisher->started_ms = publisher->now_ms = clock_monotonic_ms();
     sigset_t all, before;
-    sigfillset(&all); /* signals are main's */
+    sigfillset(&all);        /* signals are main's, */
+    sigdelset(&all, SIGSYS); /* but a call that seccomp refuses is answered in its own thread */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&publisher->thread, NULL, publisher_main, publisher);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

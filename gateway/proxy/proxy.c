@@ -328,7 +328,8 @@ bool proxy_start(struct proxy *proxy)
 {
     PG_ASSERT(!proxy->started);
     sigset_t all, before;
-    sigfillset(&all); /* signals are main's */
+    sigfillset(&all);        /* signals are main's, */
+    sigdelset(&all, SIGSYS); /* but a call that seccomp refuses is answered in its own thread */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int error = pthread_create(&proxy->thread, NULL, run, proxy);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

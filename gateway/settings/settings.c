@@ -117,6 +117,15 @@ const struct config_key settings_keys[] = {
      .offset = AT(process.group),
      .default_value = "",
      .help = "Group, by name or id, that goes with process.user. Empty: the user's own."},
+    {.name = "process.seccomp",
+     .type = CONFIG_ENUM,
+     .offset = AT(process.seccomp),
+     .default_value = "on",
+     .choices = "on|off|log",
+     .help =
+         "Refuses the process, once it has started, all system calls that it does not need: starting a "
+         "program or tracing another ends it, others fail and are logged. log: the kernel logs what would "
+         "be refused, and nothing is."},
 
     {.name = "tls.certificate",
      .type = CONFIG_STRING,

@@ -29,6 +29,7 @@ struct settings {
     } listen;
     struct {
         char *user, *group; /* to become; "" stay */
+        int seccomp;        /* enum seccomp_mode */
     } process;
     struct {
         char *certificate, *private_key; /* PEM files, for names that no host below has */

@@ -112,6 +112,13 @@ test('keys that process.user may read are read again on SIGHUP; others are warne
   assert.equal((await bad.get('/readyz')).status, 200);
 });
 
+test('system calls are filtered in every thread, unless process.seccomp says otherwise', async t => {
+  for (const [mode, state] of [['on', '2'], ['log', '2'], ['off', '0']]) {
+    const gateway = await own(t, { 'process.seccomp': mode });
+    for (const thread of threads(gateway.pid)) assert.equal(thread.Seccomp, state, `${mode}: ${thread.Name}`);
+  }
+});
+
 test('a user that cannot be had ends the start with a sentence', async t => {
   for (const [settings, complaint] of [
     [{ 'process.user': 'no-such-user' }, /process\.user: no user is called "no-such-user"/],

@@ -21,7 +21,7 @@ const valgrind = process.env.PUSHGATE_VALGRIND
 export const measurable = preset === 'release' && valgrind.length === 0;
 /** Multiplies deadlines where the gateway runs under a checker. */
 export const patience = measurable ? 1 : 4;
-const complaints = /Sanitizer|runtime error:|==\d+==.*(Invalid|uninitialised|definitely lost: [1-9])|Assertion|assertion/;
+const complaints = /event=syscall_refused|Sanitizer|runtime error:|==\d+==.*(Invalid|uninitialised|definitely lost: [1-9])|Assertion|assertion/;
 
 /** Waits until `probe` returns something true, and returns that. */
 export async function until(what, probe, milliseconds = 5000) {
