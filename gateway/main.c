@@ -47,7 +47,7 @@ static int act(enum cli_action action, const struct settings *settings)
 int main(int argc, char **argv)
 {
     struct settings settings = {0};
-    char error[1024];
+    char error[2048];
     enum cli_action action;
     struct config *config = settings_config(&settings);
     if (!config) {

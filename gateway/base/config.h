@@ -68,7 +68,7 @@ bool config_add_section(struct config *config, const struct config_section *sect
 void config_destroy(struct config *config); /* wipes secrets, frees strings */
 
 /* Each returns false with one sentence in error: for files "pushgate.conf:12: limits.message_bytes:
- * 70000000000 is out of range (1 … 1073741824 bytes)", for arguments "--limits.message_bytes: …". An unknown
+ * 70000000000 is too large; allowed: 1B … 1GiB", for arguments "--limits.message_bytes: …". An unknown
  * key suggests the nearest known one. */
 bool config_read_file(struct config *config, const char *path, char *error, size_t error_size)
     __attribute__((warn_unused_result));
@@ -78,8 +78,9 @@ bool config_read_text(struct config *config, const char *name, const char *text,
 bool config_read_argument(struct config *config, const char *argument, char *error, size_t error_size)
     __attribute__((warn_unused_result));
 
-/* Puts in front of a sentence about a setting ("listen.admin: …", "idle.timeout must …") where that one was
- * set, "pushgate.conf:12: " or "--". As it was when nobody has set it. */
+/* Puts in front of a sentence that begins with a setting ("idle.timeout must …") where that one was set,
+ * "pushgate.conf:12: " or "--"; and behind it, a line for each other setting in it: where it was set, and as
+ * what. Secrets keep theirs. */
 void config_blame(const struct config *config, char *sentence, size_t size);
 
 /* For --help: keys by section with default and help, wrapped at 100 columns; and a commented sample file that

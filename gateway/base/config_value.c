@@ -1,8 +1,11 @@
-/* Reading and describing single values. */
+/* Reads, writes and describes single values. */
 #include "gateway/base/config_value.h"
+
+#include "gateway/base/suggest.h"
 
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 
 struct unit {
     const char *suffix;
@@ -46,12 +49,61 @@ static const char *expected_form(enum config_type type)
 {
     switch (type) {
     case CONFIG_SIZE:
-        return "a size; write it as 512, 64KiB, 1MiB or 2GiB";
+        return "a size (512, 64KiB, 1MiB, 2GiB)";
     case CONFIG_DURATION:
-        return "a duration; write it as 500ms, 30s, 5m, 2h or 1d";
+        return "a duration (500ms, 30s, 5m, 2h, 1d)";
     default:
         return "a whole number";
     }
+}
+
+/* What others write for our units and words. */
+struct synonym {
+    const char *typed, *meant;
+};
+static const struct synonym size_synonyms[] = {
+    {"k", "KiB"},  {"kb", "KiB"}, {"kib", "KiB"}, {"m", "MiB"}, {"mb", "MiB"}, {"mib", "MiB"},
+    {"g", "GiB"},  {"gb", "GiB"}, {"gib", "GiB"}, {"t", "TiB"}, {"tb", "TiB"}, {"tib", "TiB"},
+    {"bytes", ""}, {"byte", ""},  {"b", ""},      {NULL, NULL},
+};
+static const struct synonym duration_synonyms[] = {
+    {"", "s"},        {"sec", "s"},
+    {"secs", "s"},    {"second", "s"},
+    {"seconds", "s"}, {"min", "m"},
+    {"mins", "m"},    {"minute", "m"},
+    {"minutes", "m"}, {"hour", "h"},
+    {"hours", "h"},   {"hr", "h"},
+    {"day", "d"},     {"days", "d"},
+    {"msec", "ms"},   {"s", "s"},
+    {"m", "m"},       {"h", "h"},
+    {"d", "d"},       {"ms", "ms"},
+    {"millis", "ms"}, {"milliseconds", "ms"},
+    {NULL, NULL},
+};
+static const struct synonym bool_synonyms[] = {
+    {"yes", "on"},       {"true", "on"}, {"1", "on"},      {"y", "on"},  {"enabled", "on"},
+    {"on", "on"},        {"no", "off"},  {"false", "off"}, {"0", "off"}, {"n", "off"},
+    {"disabled", "off"}, {"off", "off"}, {NULL, NULL},
+};
+
+static const char *find_synonym(const struct synonym *synonyms, const char *typed)
+{
+    for (; synonyms->typed; synonyms++)
+        if (strcasecmp(synonyms->typed, typed) == 0)
+            return synonyms->meant;
+    return NULL;
+}
+
+/* "; did you mean 64KiB?" for 64kb, else "". */
+static void suggest_unit(enum config_type type, const char *text, char *out, size_t out_size)
+{
+    size_t digits = strspn(text, "0123456789"), blanks = strspn(text + digits, " ");
+    const char *unit = NULL;
+    if (digits > 0 && (type == CONFIG_SIZE || type == CONFIG_DURATION))
+        unit = find_synonym(type == CONFIG_SIZE ? size_synonyms : duration_synonyms, text + digits + blanks);
+    *out = '\0';
+    if (unit)
+        snprintf(out, out_size, "; did you mean %.*s%s?", (int)digits, text, unit);
 }
 
 static uint64_t upper_bound(const struct config_key *key)
@@ -95,16 +147,15 @@ static bool scan_number(enum config_type type, const char *text, uint64_t *out, 
     return *at == '\0' && value == 0 && !*overflow;
 }
 
-/* Sizes are described in plain bytes, so that a value just past the bound can be compared by eye. */
-static void format_bound(enum config_type type, uint64_t value, char *out, size_t out_size)
+/* In the largest unit that divides it. */
+static void format_number(enum config_type type, uint64_t value, char *out, size_t out_size)
 {
-    if (type == CONFIG_DURATION) {
-        for (size_t i = 0; i < sizeof duration_units / sizeof *duration_units; i++) {
-            if (value != 0 && value % duration_units[i].factor == 0) {
-                snprintf(out, out_size, "%" PRIu64 "%s", value / duration_units[i].factor,
-                         duration_units[i].suffix);
-                return;
-            }
+    size_t count;
+    const struct unit *units = units_of(type, &count);
+    for (size_t i = 0; i < count; i++) {
+        if (value != 0 && value % units[i].factor == 0) {
+            snprintf(out, out_size, "%" PRIu64 "%s", value / units[i].factor, units[i].suffix);
+            return;
         }
     }
     snprintf(out, out_size, "%" PRIu64, value);
@@ -113,16 +164,15 @@ static void format_bound(enum config_type type, uint64_t value, char *out, size_
 static void format_numeric_range(const struct config_key *key, char *out, size_t out_size)
 {
     char low[32], high[32], zero[64] = "";
-    const char *unit = key->type == CONFIG_SIZE ? " bytes" : "";
     uint64_t min = key->zero && key->min == 0 ? 1 : key->min;
-    format_bound(key->type, min, low, sizeof low);
-    format_bound(key->type, upper_bound(key), high, sizeof high);
+    format_number(key->type, min, low, sizeof low);
+    format_number(key->type, upper_bound(key), high, sizeof high);
     if (key->zero)
         snprintf(zero, sizeof zero, "0: %s, or ", key->zero);
     if (upper_bound(key) == UINT64_MAX)
-        snprintf(out, out_size, "%s%s%s or more", zero, low, unit);
+        snprintf(out, out_size, "%s%s or more", zero, low);
     else
-        snprintf(out, out_size, "%s%s … %s%s", zero, low, high, unit);
+        snprintf(out, out_size, "%s%s … %s", zero, low, high);
 }
 
 bool config_value_number(const struct config_key *key, const char *text, uint64_t *out, char *error,
@@ -130,14 +180,21 @@ bool config_value_number(const struct config_key *key, const char *text, uint64_
 {
     bool overflow;
     uint64_t value;
+    char range[CONFIG_RANGE_TEXT_MAX], meant[64];
+    format_numeric_range(key, range, sizeof range);
+    if (!*text) {
+        snprintf(error, error_size, "the value is missing; allowed: %s", range);
+        return false;
+    }
     if (!scan_number(key->type, text, &value, &overflow)) {
-        snprintf(error, error_size, "\"%s\" is not %s", text, expected_form(key->type));
+        suggest_unit(key->type, text, meant, sizeof meant);
+        snprintf(error, error_size, "\"%.100s\" is not %s%s%s: %s", text, expected_form(key->type), meant,
+                 *meant ? " Allowed" : "; allowed", range);
         return false;
     }
     if (overflow || !in_range(key, value)) {
-        char range[CONFIG_RANGE_TEXT_MAX];
-        format_numeric_range(key, range, sizeof range);
-        snprintf(error, error_size, "%s is out of range (%s)", text, range);
+        snprintf(error, error_size, "%.100s is too %s; allowed: %s", text,
+                 overflow || value > upper_bound(key) ? "large" : "small", range);
         return false;
     }
     *out = value;
@@ -148,7 +205,12 @@ bool config_value_bool(const char *text, bool *out, char *error, size_t error_si
 {
     bool on = strcmp(text, "on") == 0;
     if (!on && strcmp(text, "off") != 0) {
-        snprintf(error, error_size, "\"%s\" is neither on nor off", text);
+        const char *meant = find_synonym(bool_synonyms, text);
+        if (!*text)
+            snprintf(error, error_size, "the value is missing; allowed: on, off");
+        else
+            snprintf(error, error_size, "\"%.100s\" is neither on nor off%s%s%s", text,
+                     meant ? "; did you mean " : "", meant ? meant : "", meant ? "?" : "");
         return false;
     }
     *out = on;
@@ -171,8 +233,11 @@ bool config_value_choice(const struct config_key *key, const char *text, int *ou
                          size_t error_size)
 {
     int index = 0;
+    struct suggestion suggestion;
+    suggest_begin(&suggestion, text, strlen(text));
     for (const char *choice = key->choices;; index++) {
         size_t len = strcspn(choice, "|");
+        suggest_offer(&suggestion, choice, len);
         if (strlen(text) == len && memcmp(text, choice, len) == 0) {
             *out = index;
             return true;
@@ -183,7 +248,12 @@ bool config_value_choice(const struct config_key *key, const char *text, int *ou
     }
     char list[CONFIG_RANGE_TEXT_MAX];
     list_choices(key->choices, list, sizeof list);
-    snprintf(error, error_size, "\"%s\" is not one of %s", text, list);
+    if (!*text)
+        snprintf(error, error_size, "the value is missing; allowed: %s", list);
+    else
+        snprintf(error, error_size, "\"%.100s\" is not one of %s%s%.*s%s", text, list,
+                 suggestion.nearest ? "; did you mean " : "", (int)suggestion.nearest_len,
+                 suggestion.nearest ? suggestion.nearest : "", suggestion.nearest ? "?" : "");
     return false;
 }
 
@@ -244,7 +314,7 @@ const char *config_value_text(const struct config_key *key, const void *settings
     case CONFIG_UINT:
     case CONFIG_SIZE:
     case CONFIG_DURATION:
-        format_bound(key->type, *(const uint64_t *)field, room, CONFIG_VALUE_TEXT_MAX);
+        format_number(key->type, *(const uint64_t *)field, room, CONFIG_VALUE_TEXT_MAX);
         return room;
     case CONFIG_ENUM:
         text = key->choices;

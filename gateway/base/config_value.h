@@ -8,8 +8,8 @@
 
 enum { CONFIG_RANGE_TEXT_MAX = 160 };
 
-/* A CONFIG_UINT, _SIZE or _DURATION in the key's range. False with the sentence's end in error ("… is out of
- * range (1 … 255)"). */
+/* A CONFIG_UINT, _SIZE or _DURATION in the key's range. False with the sentence's end in error ("0 is too
+ * small; allowed: 1 … 255"). */
 bool config_value_number(const struct config_key *key, const char *text, uint64_t *out, char *error,
                          size_t error_size) __attribute__((warn_unused_result));
 bool config_value_bool(const char *text, bool *out, char *error, size_t error_size)

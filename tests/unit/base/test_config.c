@@ -193,24 +193,30 @@ static void errors_name_file_line_key_and_range(void **state)
 {
     struct fixture *f = *state;
     refuses(f, "[number]\n\n  bytes = 70000000000\n",
-            "test.conf:3: number.bytes: 70000000000 is out of range (1 … 1073741824 bytes)");
-    refuses(f, "[number]\nbytes = 0\n",
-            "test.conf:2: number.bytes: 0 is out of range (1 … 1073741824 bytes)");
-    refuses(f, "[number]\ncount = 10\n", "test.conf:2: number.count: 10 is out of range (2 … 9)");
+            "test.conf:3: number.bytes: 70000000000 is too large; allowed: 1B … 1GiB");
+    refuses(f, "[number]\nbytes = 0\n", "test.conf:2: number.bytes: 0 is too small; allowed: 1B … 1GiB");
+    refuses(f, "[number]\ncount = 10\n", "test.conf:2: number.count: 10 is too large; allowed: 2 … 9");
     refuses(f, "[number]\ncount = 99999999999999999999\n",
-            "test.conf:2: number.count: 99999999999999999999 is out of range (2 … 9)");
+            "test.conf:2: number.count: 99999999999999999999 is too large; allowed: 2 … 9");
     refuses(f, "[number]\nbytes = 18446744073709551615KiB\n",
-            "test.conf:2: number.bytes: 18446744073709551615KiB is out of range (1 … 1073741824 bytes)");
+            "test.conf:2: number.bytes: 18446744073709551615KiB is too large; allowed: 1B … 1GiB");
     refuses(f, "[number]\ntime = 999ms\n",
-            "test.conf:2: number.time: 999ms is out of range (0: never, or 1s … 1d)");
+            "test.conf:2: number.time: 999ms is too small; allowed: 0: never, or 1s … 1d");
     refuses(f, "[number]\ntime = 5\n",
-            "test.conf:2: number.time: \"5\" is not a duration; write it as 500ms, 30s, 5m, 2h or 1d");
+            "test.conf:2: number.time: \"5\" is not a duration (500ms, 30s, 5m, 2h, 1d); did you mean 5s? "
+            "Allowed: 0: never, or 1s … 1d");
     refuses(f, "[number]\nbytes = 5kb\n",
-            "test.conf:2: number.bytes: \"5kb\" is not a size; write it as 512, 64KiB, 1MiB or 2GiB");
-    refuses(f, "[number]\ncount = -3\n", "test.conf:2: number.count: \"-3\" is not a whole number");
-    refuses(f, "[number]\ncount =\n", "test.conf:2: number.count: \"\" is not a whole number");
-    refuses(f, "[switch]\nflag = yes\n", "test.conf:2: switch.flag: \"yes\" is neither on nor off");
-    refuses(f, "[switch]\nchoice = tw\n", "test.conf:2: switch.choice: \"tw\" is not one of one, two, three");
+            "test.conf:2: number.bytes: \"5kb\" is not a size (512, 64KiB, 1MiB, 2GiB); did you mean 5KiB? "
+            "Allowed: 1B … 1GiB");
+    refuses(f, "[number]\ncount = -3\n",
+            "test.conf:2: number.count: \"-3\" is not a whole number; allowed: 2 … 9");
+    refuses(f, "[number]\ncount =\n", "test.conf:2: number.count: the value is missing; allowed: 2 … 9");
+    refuses(f, "[switch]\nflag = yes\n",
+            "test.conf:2: switch.flag: \"yes\" is neither on nor off; did you mean on?");
+    refuses(f, "[switch]\nchoice = tw\n",
+            "test.conf:2: switch.choice: \"tw\" is not one of one, two, three; did you mean two?");
+    refuses(f, "[switch]\nchoice = THREE\n",
+            "test.conf:2: switch.choice: \"THREE\" is not one of one, two, three; did you mean three?");
     refuses(f, "[switch]\nchoice = two|three\n",
             "test.conf:2: switch.choice: \"two|three\" is not one of one, two, three");
     refuses(f, "[text]\nname = a\tb\n", "test.conf:2: text.name: the value contains a control character");
@@ -220,10 +226,12 @@ static void an_unknown_key_suggests_the_nearest(void **state)
 {
     struct fixture *f = *state;
     refuses(f, "[number]\ncuont = 3\n", "test.conf:2: number.cuont: unknown key; did you mean number.count?");
-    refuses(f, "[numbers]\ncount = 3\n",
-            "test.conf:2: numbers.count: unknown key; did you mean number.count?");
+    refuses(f, "[numbers]\ncount = 3\n", "test.conf:1: [numbers]: unknown section; did you mean [number]?");
     refuses(f, "[text]\nflag = on\n", "test.conf:2: text.flag: unknown key; did you mean switch.flag?");
-    refuses(f, "[teapot]\nshort = yes\n", "test.conf:2: teapot.short: unknown key; --help lists all keys");
+    refuses(f, "[teapot]\nshort = yes\n",
+            "test.conf:1: [teapot]: unknown section; there are [text], [switch], [number], [switch], [place "
+            "NAME]");
+    refuses(f, "[text]\nquantity = 3\n", "test.conf:2: text.quantity: unknown key; [text] has name, word");
     refuses_argument(f, "--bytes=3", "--bytes: unknown key; did you mean number.bytes?");
 }
 
@@ -253,18 +261,59 @@ static void a_section_that_repeats_makes_an_item_of_each_name(void **state)
     /* A second text may say it differently. */
     assert_true(read_text(f, "[place north]\nroad = Low Road\n"));
     assert_string_equal(f->settings.places[0].road, "Low Road");
-    refuses(f, "[place fourth]\nnumber = 1\n",
-            "test.conf:2: [place fourth] number: there may be 3 such sections");
+    refuses(f, "[place fourth]\nnumber = 1\n", "test.conf:1: [place fourth]: there may be 3 such sections");
+}
+
+static void a_section_without_keys_is_an_item_too(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(read_text(f, "[place b[a-z]]\n[place a]\nroad = x\n"));
+    assert_int_equal(f->settings.place_count, 2);
+    assert_string_equal(f->settings.places[0].name, "b[a-z]");
+    assert_string_equal(f->settings.places[0].road, "");
+    assert_int_equal(f->settings.places[0].number, 1);
+    assert_string_equal(f->settings.places[1].name, "a");
+}
+
+static void a_complaint_says_where_each_of_its_settings_stands(void **state)
+{
+    struct fixture *f = *state;
+    assert_true(read_text(f, "[number]\n\ncount = 3\ntime = 90000ms\n[text]\nword = secret\n[place "
+                             "north]\nnumber = 5\n"));
+    assert_true(read_argument(f, "--number.bytes=2048"));
+    snprintf(f->error, sizeof f->error,
+             "number.time and number.count disagree with number.bytes, text.word, switch.choice.");
+    config_blame(f->config, f->error, sizeof f->error);
+    assert_string_equal(
+        f->error,
+        "test.conf:4: number.time and number.count disagree with number.bytes, text.word, switch.choice."
+        "\n  test.conf:3: number.count = 3"
+        "\n  command line: --number.bytes=2KiB"
+        "\n  test.conf:6: text.word = …"
+        "\n  by default: switch.choice = two");
+    snprintf(f->error, sizeof f->error, "number.bytes: this is not good");
+    config_blame(f->config, f->error, sizeof f->error);
+    assert_string_equal(f->error, "--number.bytes: this is not good");
+    /* Names within names are others', and a section that repeats has lines of its own. */
+    snprintf(f->error, sizeof f->error, "[place north] number: xnumber.count number.counter number.count.x");
+    config_blame(f->config, f->error, sizeof f->error);
+    assert_string_equal(f->error, "[place north] number: xnumber.count number.counter number.count.x"
+                                  "\n  test.conf:8: [place north] number = 5");
+    /* What does not fit is cut. */
+    snprintf(f->error, 48, "too much: number.count, text.word");
+    config_blame(f->config, f->error, 48);
+    assert_string_equal(f->error, "too much: number.count, text.word\n  test.conf:");
 }
 
 static void errors_in_a_section_that_repeats_are_named(void **state)
 {
     struct fixture *f = *state;
-    refuses(f, "[place a b]\nroad = x\n", "test.conf:2: [place a b]: a name has no blanks");
-    refuses(f, "[place ]\nroad = x\n", "test.conf:2: [place ]: this section takes no name");
-    refuses(f, "[place]\nroad = x\n", "test.conf:2: place.road: unknown key; --help lists all keys");
-    refuses(f, "[place a]\nnumber = 100\n", "test.conf:2: [place a] number: 100 is out of range (1 … 99)");
-    refuses(f, "[place a]\nroda = x\n", "test.conf:2: [place a] roda: unknown key; did you mean place.road?");
+    refuses(f, "[place a b]\nroad = x\n", "test.conf:1: [place a b]: a name has no blanks");
+    refuses(f, "[place ]\nroad = x\n", "test.conf:1: [place ]: this section needs a name: [place NAME]");
+    refuses(f, "[place]\nroad = x\n", "test.conf:1: [place]: this section needs a name: [place NAME]");
+    refuses(f, "[place a]\nnumber = 100\n",
+            "test.conf:2: [place a] number: 100 is too large; allowed: 1 … 99");
+    refuses(f, "[place a]\nroda = x\n", "test.conf:2: [place a] roda: unknown key; did you mean road?");
     refuses(f, "[place a]\nroad = x\nroad = y\n", "test.conf:3: [place a] road: set twice, first on line 2");
     refuses_argument(f, "--place.road=x", "--place.road: unknown key; --help lists all keys");
     char text[512] = "[place ";
@@ -276,11 +325,15 @@ static void errors_in_a_section_that_repeats_are_named(void **state)
 static void malformed_lines_are_named(void **state)
 {
     struct fixture *f = *state;
+    refuses(f, "[text] name = x\n",
+            "test.conf:1: something stands behind [section]; it needs a line of its own");
+    assert_true(read_text(f, "[text] ; a comment with ]\nname = z\n"));
+    assert_string_equal(f->settings.name, "z");
     refuses(f, "[text]\nname\n[number]\ncount = 99\n",
             "test.conf:2: expected \"key = value\" or \"[section]\"");
     refuses(f, "[text\nname = x\n", "test.conf:1: expected \"key = value\" or \"[section]\"");
     refuses(f, "name = x\n", "test.conf:1: name stands before any [section]");
-    refuses(f, "[text extra]\nname = x\n", "test.conf:2: [text extra]: this section takes no name");
+    refuses(f, "[text extra]\nname = x\n", "test.conf:1: [text extra]: this section takes no name");
     refuses(f, "[text]\nname = a\n\nname = b\n", "test.conf:4: text.name: set twice, first on line 2");
     assert_false(config_read_text(f->config, "t", "[text]\nname=a\0b\n", 16, f->error, sizeof f->error));
     assert_string_equal(f->error, "t:2: the line contains a NUL byte");
@@ -331,7 +384,7 @@ static void arguments_win_over_the_file(void **state)
 static void bad_arguments_get_one_sentence(void **state)
 {
     struct fixture *f = *state;
-    refuses_argument(f, "--number.count=1", "--number.count: 1 is out of range (2 … 9)");
+    refuses_argument(f, "--number.count=1", "--number.count: 1 is too small; allowed: 2 … 9");
     refuses_argument(f, "--number.bytes", "--number.bytes needs a value: --number.bytes=SIZE");
     refuses_argument(f, "--", "--: expected --section.key=value");
     refuses_argument(f, "number.count=3", "number.count: expected --section.key=value");
@@ -483,6 +536,8 @@ int main(void)
         TEST(errors_name_file_line_key_and_range),
         TEST(an_unknown_key_suggests_the_nearest),
         TEST(a_section_that_repeats_makes_an_item_of_each_name),
+        TEST(a_section_without_keys_is_an_item_too),
+        TEST(a_complaint_says_where_each_of_its_settings_stands),
         TEST(errors_in_a_section_that_repeats_are_named),
         TEST(malformed_lines_are_named),
         TEST(an_indented_line_does_not_continue_the_one_above),

@@ -49,8 +49,7 @@ static void a_dot_or_quote_that_opens_a_line_is_no_request(void **state)
     writes(roff_paragraph, ".SH NAME", "\\&.SH NAME\n");
     writes(roff_paragraph, "'tis", "\\(aqtis\n");
     writes(roff_paragraph, "See it. \n.TP is text. Next", "See it. .TP is text.\nNext\n");
-    writes(roff_paragraph,
-           "0123456789012345678901234567890123456789012345678901234567890123456789 .hidden",
+    writes(roff_paragraph, "0123456789012345678901234567890123456789012345678901234567890123456789 .hidden",
            "0123456789012345678901234567890123456789012345678901234567890123456789\n\\&.hidden\n");
 }
 
