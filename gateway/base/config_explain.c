@@ -5,8 +5,6 @@
 #include <ctype.h>
 #include <stdlib.h>
 
-enum { VALUE_BYTES_MAX = 128 };
-
 static bool name_byte(char c)
 {
     return isalnum((unsigned char)c) || c == '_' || c == '.';
@@ -48,7 +46,7 @@ static void explain_items(const struct config *config, const struct repeated *re
 {
     const struct config_section *section = repeated->section;
     for (size_t i = 0; i < repeated->count; i++) {
-        char title[400], name[500], value[VALUE_BYTES_MAX];
+        char title[400], name[500], room[CONFIG_VALUE_TEXT_MAX];
         snprintf(title, sizeof title, "[%s %s]", section->name, *config_item_name(repeated, i));
         if (!strstr(sentence, title))
             continue;
@@ -58,8 +56,7 @@ static void explain_items(const struct config *config, const struct repeated *re
             uint32_t line = repeated->lines[i * section->key_count + j];
             if (!find_name(sentence, part))
                 continue;
-            config_value_format(key, repeated->items + i * section->item_bytes + key->offset, value,
-                                sizeof value);
+            const char *value = config_value_text(key, repeated->items + i * section->item_bytes, room);
             snprintf(name, sizeof name, "%s %s", title, part);
             if (line != 0 || *value)
                 append(text, text_size, config->file, line, name, value);
@@ -70,14 +67,14 @@ static void explain_items(const struct config *config, const struct repeated *re
 /* Behind the sentence, the settings that it names, but `first`. */
 static void explain(const struct config *config, size_t first, char *text, size_t text_size)
 {
-    char sentence[2048], value[VALUE_BYTES_MAX];
+    char sentence[2048], room[CONFIG_VALUE_TEXT_MAX];
     snprintf(sentence, sizeof sentence, "%s", text);
     for (const char *at = sentence; *at; at++) {
         for (size_t i = 0; i < config->key_count; i++) {
             const struct config_key *key = &config->keys[i];
             if (i == first || !stands_at(sentence, at, key->name) || find_name(sentence, key->name) != at)
                 continue;
-            config_value_format(key, config->settings + key->offset, value, sizeof value);
+            const char *value = config_value_text(key, config->settings, room);
             if (config->from[i] != 0 || *value) /* else it is only what could be set */
                 append(text, text_size, config->file, config->from[i], key->name, value);
         }

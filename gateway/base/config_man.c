@@ -1,14 +1,9 @@
 /* Prints a table of settings for man pages and for shells. */
-#include "gateway/base/config.h"
+#include "gateway/base/config_internal.h"
 #include "gateway/base/config_value.h"
 #include "gateway/base/roff.h"
 
 #include <string.h>
-
-static size_t section_bytes(const struct config_key *key)
-{
-    return strcspn(key->name, ".");
-}
 
 static const char *change_text(const struct config_key *key)
 {
@@ -40,13 +35,10 @@ static void print_facts(const struct config_key *key, FILE *out)
 /* `name` as it is written in the place that the page speaks of. */
 static void print_key(const struct config_key *key, const char *name, FILE *out)
 {
+    char help[1024];
     roff_tag(out, "", name, " = ", config_value_placeholder(key));
-    roff_paragraph(out, key->help);
-    if (key->type == CONFIG_SECRET) {
-        char also[256];
-        snprintf(also, sizeof also, "%s_file = FILE reads it from a file.", name);
-        roff_paragraph(out, also);
-    }
+    config_value_help(key, help, sizeof help);
+    roff_paragraph(out, help);
     print_facts(key, out);
 }
 
@@ -54,8 +46,8 @@ void config_print_man(const struct config_key *keys, size_t key_count, FILE *out
 {
     for (size_t i = 0; i < key_count; i++) {
         const struct config_key *key = &keys[i];
-        size_t bytes = section_bytes(key);
-        if (i == 0 || bytes != section_bytes(key - 1) || memcmp(key->name, key[-1].name, bytes) != 0)
+        size_t bytes = config_section_bytes(key);
+        if (i == 0 || bytes != config_section_bytes(key - 1) || memcmp(key->name, key[-1].name, bytes) != 0)
             fprintf(out, ".SS [%.*s]\n", (int)bytes, key->name);
         print_key(key, key->name, out);
     }
@@ -66,7 +58,8 @@ void config_print_section_man(const struct config_section *section, FILE *out)
     fprintf(out, ".SS [%s %s]\n", section->name, section->placeholder);
     roff_paragraph(out, section->help);
     for (size_t i = 0; i < section->key_count; i++)
-        print_key(&section->keys[i], section->keys[i].name + section_bytes(&section->keys[i]) + 1, out);
+        print_key(&section->keys[i], section->keys[i].name + config_section_bytes(&section->keys[i]) + 1,
+                  out);
 }
 
 void config_print_words(const struct config_key *keys, size_t key_count, FILE *out)

@@ -51,13 +51,11 @@ static void describe(const struct config_key *key, bool with_range, char *out, s
     char range[CONFIG_RANGE_TEXT_MAX] = "";
     if (with_range)
         config_value_range(key, range, sizeof range);
+    config_value_help(key, out, out_size);
+    size_t used = strlen(out);
     if (*key->default_value && key->type != CONFIG_SECRET)
-        snprintf(out, out_size, "%s (%s%sdefault %s)", key->help, range, *range ? "; " : "",
+        snprintf(out + used, out_size - used, " (%s%sdefault %s)", range, *range ? "; " : "",
                  key->default_value);
-    else if (key->type == CONFIG_SECRET)
-        snprintf(out, out_size, "%s %s_file=FILE reads it from a file.", key->help, key->name);
-    else
-        snprintf(out, out_size, "%s", key->help);
 }
 
 /* Bytes of the name up to its dot. */

@@ -278,6 +278,14 @@ void config_value_range(const struct config_key *key, char *out, size_t out_size
     *out = '\0';
 }
 
+void config_value_help(const struct config_key *key, char *out, size_t out_size)
+{
+    if (key->type == CONFIG_SECRET)
+        snprintf(out, out_size, "%s %s_file=FILE reads it from a file.", key->help, key->name);
+    else
+        snprintf(out, out_size, "%s", key->help);
+}
+
 const char *config_value_placeholder(const struct config_key *key)
 {
     switch (key->type) {

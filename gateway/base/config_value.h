@@ -24,5 +24,7 @@ void config_value_range(const struct config_key *key, char *out, size_t out_size
 enum { CONFIG_VALUE_TEXT_MAX = 64 };
 const char *config_value_text(const struct config_key *key, const void *settings,
                               char room[CONFIG_VALUE_TEXT_MAX]);
+/* What the key means, and of a secret that it may come from a file. */
+void config_value_help(const struct config_key *key, char *out, size_t out_size);
 /* What stands for the value in help: NUMBER, SIZE, DURATION, on|off, TEXT or the choices. */
 const char *config_value_placeholder(const struct config_key *key);

@@ -98,6 +98,7 @@ test('completion offers settings, values and files', t => {
   assert.deepEqual(offers('pushgate --limits.connections='), []);
   assert.deepEqual(offers('pushgate --tls.certificate=on', { folder }).sort(), ['one two.pem', 'one.pem']);
   assert.deepEqual(offers('pushgate --config o', { folder }).sort(), ['one two.pem', 'one.pem', 'open', 'other.conf']);
+  assert.deepEqual(offers('pushgate --publish.password_file=on', { folder }).sort(), ['one two.pem', 'one.pem']);
   assert.deepEqual(offers('pushgate --config=other', { folder }), ['other.conf']);
   assert.deepEqual(offers('pushgate --config other.conf --ch', { folder }), ['--check']);
   assert.ok(offers('pushgate ').length > 60);

@@ -218,7 +218,7 @@ static void errors_name_file_line_key_and_range(void **state)
     refuses(f, "[switch]\nchoice = THREE\n",
             "test.conf:2: switch.choice: \"THREE\" is not one of one, two, three; did you mean three?");
     refuses(f, "[switch]\nchoice = two|three\n",
-            "test.conf:2: switch.choice: \"two|three\" is not one of one, two, three");
+            "test.conf:2: switch.choice: \"two|three\" is not one of one, two, three; did you mean two?");
     refuses(f, "[text]\nname = a\tb\n", "test.conf:2: text.name: the value contains a control character");
 }
 
@@ -289,7 +289,7 @@ static void a_complaint_says_where_each_of_its_settings_stands(void **state)
         "test.conf:4: number.time and number.count disagree with number.bytes, text.word, switch.choice."
         "\n  test.conf:3: number.count = 3"
         "\n  command line: --number.bytes=2KiB"
-        "\n  test.conf:6: text.word = …"
+        "\n  test.conf:6: text.word = (secret)"
         "\n  by default: switch.choice = two");
     snprintf(f->error, sizeof f->error, "number.bytes: this is not good");
     config_blame(f->config, f->error, sizeof f->error);
@@ -302,7 +302,7 @@ static void a_complaint_says_where_each_of_its_settings_stands(void **state)
     /* What does not fit is cut. */
     snprintf(f->error, 48, "too much: number.count, text.word");
     config_blame(f->config, f->error, 48);
-    assert_string_equal(f->error, "too much: number.count, text.word\n  test.conf:");
+    assert_string_equal(f->error, "too much: number.count, text.word\n  test.conf:3");
 }
 
 static void errors_in_a_section_that_repeats_are_named(void **state)
