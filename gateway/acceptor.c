@@ -84,7 +84,7 @@ struct pulse *acceptor_pulse(struct acceptor *acceptor)
  * --------------------------------------------------------------------------------------------------------------
  */
 
-static void set_listening(struct acceptor *acceptor, bool listening)
+void acceptor_set_listening(struct acceptor *acceptor, bool listening)
 {
     if (acceptor->listening == listening)
         return;
@@ -99,7 +99,7 @@ static void set_listening(struct acceptor *acceptor, bool listening)
 
 static void pause_accepting(struct acceptor *acceptor)
 {
-    set_listening(acceptor, false);
+    acceptor_set_listening(acceptor, false);
     acceptor->accept_pause_until = acceptor->now + ACCEPT_PAUSE_MS / WHEEL_TICK_MS;
 }
 
@@ -146,12 +146,12 @@ static void begin(struct acceptor *acceptor, int fd, enum transport transport, c
         wheel_arm(&acceptor->wheel, index, acceptor->now + acceptor->deadline_ticks);
 }
 
-static void accept_some(struct acceptor *acceptor, enum transport transport)
+bool acceptor_accept(struct acceptor *acceptor, enum transport transport)
 {
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         if (!slots_left(acceptor)) {
             pause_accepting(acceptor); /* until a handshake ends or its deadline ends it */
-            return;
+            return false;
         }
         struct sockaddr_storage address;
         socklen_t address_bytes = sizeof address;
@@ -163,17 +163,18 @@ static void accept_some(struct acceptor *acceptor, enum transport transport)
             continue;
         }
         if (errno == EAGAIN)
-            return;
+            return false;
         counter_add(&acceptor->stats.accept_errors, 1);
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             static struct log_limit limit;
             log_limited(&limit, LOG_WARN, "accept_paused", "acceptor=%u error=%s", acceptor->config.number,
                         strerror(errno));
             pause_accepting(acceptor);
-            return;
+            return false;
         }
         /* ECONNABORTED and the network errors that accept(2) passes on concern that one connection only. */
     }
+    return true;
 }
 
 /* Loop
@@ -185,7 +186,8 @@ static void deadline(void *context, uint32_t index)
     struct acceptor *acceptor = context;
     struct pending *pending = acceptor_slot(acceptor, index);
     bool answered = pending->state == PENDING_RESPONSE || pending->state == PENDING_LINGER;
-    pending_close(acceptor, pending, answered ? HANDSHAKE_FAILURE_COUNT : HANDSHAKE_TIMEOUT);
+    enum handshake_failure failure = acceptor->closed ? HANDSHAKE_DRAIN : HANDSHAKE_TIMEOUT;
+    pending_close(acceptor, pending, answered ? HANDSHAKE_FAILURE_COUNT : failure);
 }
 
 static void read_mailbox(struct acceptor *acceptor)
@@ -217,7 +219,7 @@ static void handle_event(struct acceptor *acceptor, const struct epoll_event *ev
         return;
     }
     if (event->data.u64 > EVENT_MAILBOX) {
-        accept_some(acceptor, (enum transport)(EVENT_LISTENER - event->data.u64));
+        (void)acceptor_accept(acceptor, (enum transport)(EVENT_LISTENER - event->data.u64));
         return;
     }
     struct pending *pending = acceptor_slot(acceptor, (uint32_t)event->data.u64);
@@ -234,7 +236,7 @@ static int wait_ms(const struct acceptor *acceptor)
     if (acceptor->batches_waiting)
         return BATCH_RETRY_MS;
     uint32_t ticks = wheel_next(&acceptor->wheel);
-    if (!acceptor->listening) {
+    if (!acceptor->listening && !acceptor->closed) {
         int32_t pause = (int32_t)(acceptor->accept_pause_until - acceptor->now);
         uint32_t left = pause > 0 ? (uint32_t)pause : 0;
         ticks = left < ticks ? left : ticks;
@@ -262,7 +264,7 @@ static void *acceptor_main(void *argument)
 {
     struct acceptor *acceptor = argument;
     struct epoll_event events[EVENTS_MAX];
-    while (!atomic_load_explicit(&acceptor->stop, memory_order_acquire)) {
+    while (!atomic_load_explicit(&acceptor->end, memory_order_acquire)) {
         int count = epoll_wait(acceptor->epoll_fd, events, EVENTS_MAX, wait_ms(acceptor));
         if (count < 0)
             PG_ASSERT(errno == EINTR);
@@ -271,15 +273,20 @@ static void *acceptor_main(void *argument)
         acceptor->now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS);
         for (int i = 0; i < count; i++)
             handle_event(acceptor, &events[i]);
+        if (!acceptor->closed && atomic_load_explicit(&acceptor->drain, memory_order_acquire))
+            acceptor_begin_drain(acceptor);
         (void)wheel_advance(&acceptor->wheel, acceptor->now, ADVANCE_BUDGET, deadline, acceptor);
         acceptor_flush_transfers(acceptor);
         for (uint32_t i = 0; i < acceptor->freed.count; i++)
             slab_free(&acceptor->slots, acceptor->freed.items[i]);
         acceptor->freed.count = 0;
         trim_memory(acceptor);
-        if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0) {
+        if (acceptor->closed) {
+            if (acceptor_drain_turn(acceptor))
+                break;
+        } else if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0) {
             if (slots_left(acceptor))
-                set_listening(acceptor, true);
+                acceptor_set_listening(acceptor, true);
             else
                 pause_accepting(acceptor);
         }
@@ -296,7 +303,7 @@ bool acceptor_start(struct acceptor *acceptor, char *error, size_t error_size)
                  strerror(errno));
         return false;
     }
-    set_listening(acceptor, true);
+    acceptor_set_listening(acceptor, true);
     int failed = pthread_create(&acceptor->thread, NULL, acceptor_main, acceptor);
     if (failed) {
         snprintf(error, error_size, "cannot start an acceptor's thread: %s", strerror(failed));
@@ -322,30 +329,32 @@ void acceptor_rotate(struct acceptor *acceptor, struct tls_ticket_keys *keys)
     mailbox_wake(&acceptor->mailbox);
 }
 
-/* After the thread: what is in batches is still given to its reactor, handshakes end. */
-static void wind_up(struct acceptor *acceptor)
+void acceptor_drain(struct acceptor *acceptor)
 {
-    for (int tries = 0; acceptor->batches_waiting && tries < 1000; tries++) {
-        acceptor_flush_transfers(acceptor);
-        if (acceptor->batches_waiting)
-            usleep(1000);
-    }
+    atomic_store_explicit(&acceptor->drain, true, memory_order_release);
+    mailbox_wake(&acceptor->mailbox);
+}
+
+bool acceptor_drained(const struct acceptor *acceptor)
+{
+    return atomic_load_explicit(&acceptor->drained, memory_order_acquire);
+}
+
+void acceptor_end(struct acceptor *acceptor)
+{
+    atomic_store_explicit(&acceptor->end, true, memory_order_release);
+    mailbox_wake(&acceptor->mailbox);
+}
+
+bool acceptor_try_join(struct acceptor *acceptor)
+{
+    if (pthread_tryjoin_np(acceptor->thread, NULL) != 0)
+        return false;
+    acceptor_flush_transfers(acceptor);
     for (uint32_t i = 0; i < acceptor->slots.fresh; i++)
         if (acceptor_slot(acceptor, i)->state != PENDING_FREE)
             pending_close(acceptor, acceptor_slot(acceptor, i), HANDSHAKE_FAILURE_COUNT);
-    for (int i = 0; i < TRANSPORT_COUNT; i++) {
-        if (acceptor->config.listen_fds[i] >= 0)
-            close(acceptor->config.listen_fds[i]);
-        acceptor->config.listen_fds[i] = -1;
-    }
-}
-
-void acceptor_stop(struct acceptor *acceptor)
-{
-    atomic_store_explicit(&acceptor->stop, true, memory_order_release);
-    mailbox_wake(&acceptor->mailbox);
-    pthread_join(acceptor->thread, NULL);
-    wind_up(acceptor);
+    return true;
 }
 
 void acceptor_destroy(struct acceptor *acceptor)

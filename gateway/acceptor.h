@@ -1,8 +1,8 @@
 /* An acceptor: one thread that accepts, does TLS and HTTP under one deadline, and transfers what became a
  * WebSocket.
  *
- * Thread: created, started, stopped and destroyed by main; acceptor_reload() may be called by main at any
- * time. Owner: main owns the acceptor; the acceptor its listeners, handshakes and TLS context.
+ * Thread: created, started, drained, joined and destroyed by main; acceptor_reload() may be called by main at
+ * any time. Owner: main owns the acceptor; the acceptor its listeners, handshakes and TLS context.
  */
 #pragma once
 
@@ -45,6 +45,13 @@ struct pulse *acceptor_pulse(struct acceptor *acceptor); /* for main's watchdog 
 void acceptor_reload(struct acceptor *acceptor, struct tls_context *context);
 /* Tickets are made and opened with `keys` from now on (a reference of the acceptor's from now on). */
 void acceptor_rotate(struct acceptor *acceptor, struct tls_ticket_keys *keys);
-/* Closes listeners and unfinished handshakes; returns when the thread has ended. */
-void acceptor_stop(struct acceptor *acceptor);
+/* The end of accepting: listeners close, who is in the middle of a handshake gets 503 as soon as it can be
+ * told anything, or is cut off after limits.close_timeout; then the thread ends. */
+void acceptor_drain(struct acceptor *acceptor);
+/* True when nothing more will be transferred, which may be before the thread ends. */
+bool acceptor_drained(const struct acceptor *acceptor);
+/* Asks the thread to end now, whatever is unfinished. */
+void acceptor_end(struct acceptor *acceptor);
+/* True when the thread has ended, and is joined then. */
+bool acceptor_try_join(struct acceptor *acceptor) __attribute__((warn_unused_result));
 void acceptor_destroy(struct acceptor *acceptor);

@@ -49,6 +49,11 @@ static void refuse(struct acceptor *acceptor, struct pending *pending, int statu
     pending_refuse(acceptor, pending, status, error, failure, extra);
 }
 
+void pending_turn_away(struct acceptor *acceptor, struct pending *pending)
+{
+    refuse(acceptor, pending, 503, "the gateway is shutting down", HANDSHAKE_DRAIN);
+}
+
 static enum handshake_failure failure_of(int status)
 {
     switch (status) {

@@ -65,7 +65,10 @@ struct acceptor {
     _Atomic(struct tls_ticket_keys *) new_ticket_keys; /* from acceptor_rotate(), likewise */
     struct mailbox mailbox;                            /* answers of the broker, wakes */
     struct pulse pulse;
-    _Atomic bool stop;
+    _Atomic bool drain, end;         /* asked by main */
+    _Atomic bool drained;            /* nothing more will be transferred */
+    bool closed;                     /* drain has begun: there are no listeners any more */
+    uint32_t closed_until;           /* tick; meaningful when `closed`: what is unfinished then is given up */
     bool listening;                  /* listeners are in epoll */
     uint32_t refused;                /* slots with refused_per_ip */
     uint32_t accept_pause_until;     /* tick; meaningful while !listening */
@@ -104,7 +107,19 @@ static inline uint64_t acceptor_event_data(const struct acceptor *acceptor, cons
     return (uint64_t)pending->generation << 32 | acceptor_index(acceptor, pending);
 }
 
+/* acceptor.c */
+/* Accepts up to a turn's worth. False: there was nothing more to accept, or no room. */
+bool acceptor_accept(struct acceptor *acceptor, enum transport transport);
+void acceptor_set_listening(struct acceptor *acceptor, bool listening);
+
+/* acceptor_drain.c: the end of accepting. */
+void acceptor_begin_drain(struct acceptor *acceptor);
+/* At the end of a turn: true when the thread may end. */
+bool acceptor_drain_turn(struct acceptor *acceptor);
+
 /* acceptor_pending.c: bytes in and out, TLS. */
+/* Goes on from where it is, as after new input. */
+void pending_step(struct acceptor *acceptor, struct pending *pending);
 void pending_readable(struct acceptor *acceptor, struct pending *pending);
 void pending_writable(struct acceptor *acceptor, struct pending *pending);
 /* Ends it; HANDSHAKE_FAILURE_COUNT counts nothing (it was answered or transferred). */
@@ -121,6 +136,8 @@ void pending_continue(struct acceptor *acceptor, struct pending *pending);
 /* acceptor_http.c: what a request gets. */
 void pending_request(struct acceptor *acceptor, struct pending *pending);
 void pending_publish_answer(struct acceptor *acceptor, struct broker_request *answer);
+/* The gateway is stopping: answers so, whatever was or will be asked. */
+void pending_turn_away(struct acceptor *acceptor, struct pending *pending);
 
 /* Answers with an error and ends the connection; `extra`: header lines. */
 void pending_refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error,
@@ -143,3 +160,5 @@ bool acceptor_room(const struct acceptor *acceptor);
 bool acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
                        const struct transfer_item *item) __attribute__((warn_unused_result));
 void acceptor_flush_transfers(struct acceptor *acceptor);
+/* Gives up what waits in batches. */
+void acceptor_abandon_transfers(struct acceptor *acceptor);

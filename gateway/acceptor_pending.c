@@ -282,13 +282,17 @@ static void step_http(struct acceptor *acceptor, struct pending *pending)
             pending_request(acceptor, pending);
 }
 
-static void step(struct acceptor *acceptor, struct pending *pending)
+void pending_step(struct acceptor *acceptor, struct pending *pending)
 {
     if (pending->state == PENDING_TLS && !step_tls(acceptor, pending))
         return;
     /* What TLS still has to say goes first: the next to write may be a reactor. */
-    if (pending->state == PENDING_HTTP && !pending->out.len)
-        step_http(acceptor, pending);
+    if (pending->state == PENDING_HTTP && !pending->out.len) {
+        if (acceptor->closed)
+            pending_turn_away(acceptor, pending);
+        else
+            step_http(acceptor, pending);
+    }
     if (pending->state == PENDING_RESPONSE)
         pending_continue(acceptor, pending);
 }
@@ -300,7 +304,7 @@ void pending_writable(struct acceptor *acceptor, struct pending *pending)
     if (pending->state == PENDING_RESPONSE)
         pending_continue(acceptor, pending);
     else if (flush_out(acceptor, pending, false) && !pending->out.len)
-        step(acceptor, pending);
+        pending_step(acceptor, pending);
 }
 
 void pending_readable(struct acceptor *acceptor, struct pending *pending)
@@ -323,5 +327,5 @@ void pending_readable(struct acceptor *acceptor, struct pending *pending)
         pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
         return;
     }
-    step(acceptor, pending);
+    pending_step(acceptor, pending);
 }

@@ -87,6 +87,23 @@ void acceptor_unchoose(struct acceptor *acceptor, uint32_t port)
     atomic_fetch_sub_explicit(&acceptor->shared->ports[port].load, 1, memory_order_relaxed);
 }
 
+/* Connections that no reactor will have: their clients find a closed socket. */
+static void give_up(struct acceptor *acceptor, uint32_t port, const char *error)
+{
+    struct transfer_batch *batch = acceptor->batches[port];
+    uint32_t count = batch->count;
+    static struct log_limit limit;
+    log_limited(&limit, LOG_ERROR, "transfer_failed", "acceptor=%u reactor=%u connections=%u error=%s",
+                acceptor->config.number, port, count, error);
+    counter_add(&acceptor->stats.failures[HANDSHAKE_TRANSFER], count);
+    for (uint32_t i = 0; i < count; i++) {
+        ip_limit_release(acceptor->shared->ip_limit, batch->records[i].ip_handle);
+        acceptor_unchoose(acceptor, port);
+    }
+    transfer_abandon(batch);
+    acceptor->batches_waiting--;
+}
+
 static void send_batch(struct acceptor *acceptor, uint32_t port)
 {
     struct transfer_batch *batch = acceptor->batches[port];
@@ -94,20 +111,12 @@ static void send_batch(struct acceptor *acceptor, uint32_t port)
     enum io_result result = transfer_send(batch, acceptor->shared->ports[port].transfer_fd);
     if (result == IO_AGAIN)
         return;
-    acceptor->batches_waiting--;
-    if (result == IO_OK) {
-        counter_add(&acceptor->stats.transferred, count);
+    if (result != IO_OK) {
+        give_up(acceptor, port, strerror(errno));
         return;
     }
-    static struct log_limit limit;
-    log_limited(&limit, LOG_ERROR, "transfer_failed", "acceptor=%u reactor=%u connections=%u error=%s",
-                acceptor->config.number, port, count, strerror(errno));
-    counter_add(&acceptor->stats.failures[HANDSHAKE_TRANSFER], count);
-    for (uint32_t i = 0; i < count; i++) {
-        ip_limit_release(acceptor->shared->ip_limit, batch->records[i].ip_handle);
-        acceptor_unchoose(acceptor, port);
-    }
-    transfer_abandon(batch);
+    acceptor->batches_waiting--;
+    counter_add(&acceptor->stats.transferred, count);
 }
 
 bool acceptor_transfer(struct acceptor *acceptor, struct pending *pending, uint32_t port,
@@ -138,4 +147,11 @@ void acceptor_flush_transfers(struct acceptor *acceptor)
     for (uint32_t i = 0; i < acceptor->shared->port_count && acceptor->batches_waiting; i++)
         if (acceptor->batches[i] && acceptor->batches[i]->count)
             send_batch(acceptor, i);
+}
+
+void acceptor_abandon_transfers(struct acceptor *acceptor)
+{
+    for (uint32_t i = 0; i < acceptor->shared->port_count && acceptor->batches_waiting; i++)
+        if (acceptor->batches[i] && acceptor->batches[i]->count)
+            give_up(acceptor, i, "the reactor has not taken them for limits.close_timeout");
 }

@@ -10,6 +10,7 @@
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
 #include "gateway/broker/engine_memory.h"
+#include "gateway/drain.h"
 #include "gateway/harden.h"
 #include "gateway/listeners.h"
 #include "gateway/plan.h"
@@ -61,6 +62,7 @@ struct gateway {
         admin_config;    /* what is counted, and where; complete before the first thread starts */
     uint64_t started_ms; /* since 1970 */
     struct control control;
+    struct drain drain;
     char error[512];
 };
 
@@ -468,81 +470,51 @@ static void reload(struct gateway *gateway)
     reload_auth(gateway);
 }
 
-/* Until ticket keys are due for their successors; −1: never. */
-static int64_t rotation_in_ms(const struct gateway *gateway)
+static void serve(struct gateway *gateway, enum control_request request)
 {
-    if (!gateway->ticket_rotation)
-        return -1;
-    uint64_t now = clock_monotonic_ms();
-    return gateway->ticket_rotation > now ? (int64_t)(gateway->ticket_rotation - now) : 0;
-}
-
-/* Until a drain or the end is asked for. */
-static enum control_request serve(struct gateway *gateway)
-{
-    for (;;) {
-        enum control_request request = control_wait(&gateway->control, rotation_in_ms(gateway));
-        switch (request) {
-        case CONTROL_END:
-        case CONTROL_TERMINATE:
-        case CONTROL_DRAIN:
-            return request;
-        case CONTROL_RELOAD:
+    switch (request) {
+    case CONTROL_END:
+    case CONTROL_TERMINATE:
+    case CONTROL_DRAIN:
+        drain_ask(&gateway->drain, request, clock_monotonic_ms());
+        break;
+    case CONTROL_RELOAD:
+        if (control_phase(&gateway->control) <= PHASE_GRACE)
             reload(gateway);
-            break;
-        case CONTROL_NOTHING:
+        break;
+    case CONTROL_REOPEN_LOGS: /* stderr stays what it is */
+    case CONTROL_NOTHING:
+    case CONTROL_REQUEST_COUNT:
+        break;
+    }
+}
+
+/* When main has something to do unasked, by the monotonic clock; UINT64_MAX: never. */
+static uint64_t next_due_ms(const struct gateway *gateway)
+{
+    uint64_t due = drain_due_ms(&gateway->drain);
+    return gateway->ticket_rotation && gateway->ticket_rotation < due ? gateway->ticket_rotation : due;
+}
+
+/* Main's loop, until all connections and the threads that they need have ended. */
+static void run(struct gateway *gateway)
+{
+    while (!drain_over(&gateway->drain)) {
+        uint64_t due = next_due_ms(gateway), now = clock_monotonic_ms();
+        serve(gateway, control_wait(&gateway->control, due == UINT64_MAX ? -1
+                                                       : due > now       ? (int64_t)(due - now)
+                                                                         : 0));
+        now = clock_monotonic_ms();
+        if (gateway->ticket_rotation && gateway->ticket_rotation <= now)
             rotate_ticket_keys(gateway);
-            break;
-        case CONTROL_REOPEN_LOGS: /* stderr stays what it is */
-        case CONTROL_REQUEST_COUNT:
-            break;
-        }
+        if (drain_due_ms(&gateway->drain) <= now)
+            drain_turn(&gateway->drain, now);
     }
 }
 
-static void drain_reactors(struct gateway *gateway, uint64_t ms)
-{
-    for (uint32_t i = 0; i < gateway->reactors_started; i++)
-        reactor_drain(gateway->reactors[i], ms);
-}
-
-/* Waits for the reactors; a second signal ends at once. */
-static void join_reactors(struct gateway *gateway)
-{
-    const int64_t pause_ms = 5;
-    for (uint32_t i = 0; i < gateway->reactors_started;) {
-        if (reactor_try_join(gateway->reactors[i])) {
-            i++;
-            continue;
-        }
-        enum control_request request = control_wait(&gateway->control, pause_ms);
-        if (request == CONTROL_TERMINATE || request == CONTROL_END)
-            drain_reactors(gateway, 1);
-    }
-    gateway->reactors_started = 0;
-}
-
-static void drain(struct gateway *gateway)
-{
-    uint64_t ms = gateway->settings->drain.timeout;
-    uint64_t now = clock_monotonic_ms();
-    control_set_drain(&gateway->control, now, now + ms);
-    control_set_phase(&gateway->control, PHASE_DRAINING);
-    log_event(LOG_INFO, "drain", "timeout_ms=%llu", (unsigned long long)ms);
-    for (uint32_t i = 0; i < gateway->acceptors_started; i++)
-        acceptor_stop(gateway->acceptors[i]);
-    gateway->acceptors_started = 0;
-    drain_reactors(gateway, ms);
-    join_reactors(gateway);
-    control_set_phase(&gateway->control, PHASE_STOPPING);
-}
-
+/* After run(). */
 static void tear_down(struct gateway *gateway)
 {
-    for (uint32_t i = 0; i < gateway->acceptors_started; i++)
-        acceptor_stop(gateway->acceptors[i]);
-    drain_reactors(gateway, 1);
-    join_reactors(gateway);
     if (gateway->proxy)
         proxy_stop(gateway->proxy); /* what reactors still asked comes back to their mailboxes */
     if (gateway->publisher)
@@ -621,16 +593,23 @@ int gateway_run(const struct settings *settings)
     bool ok = start(gateway);
     if (ok)
         refuse_system_calls(gateway);
+    gateway->drain = (struct drain){.control = &gateway->control,
+                                    .settings = settings,
+                                    .acceptors = gateway->acceptors,
+                                    .acceptor_count = gateway->acceptors_started,
+                                    .reactors = gateway->reactors,
+                                    .reactor_count = gateway->reactors_started,
+                                    .reactor_stats = gateway->reactor_stats};
     if (ok) {
         control_set_phase(&gateway->control, PHASE_RUNNING);
         log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u",
                   PUSHGATE_VERSION, gateway->acceptor_count, gateway->reactor_count,
                   gateway->ports[0].capacity);
-        if (serve(gateway) != CONTROL_END)
-            drain(gateway);
     } else {
         log_event(LOG_ERROR, "start_failed", "error=%s", gateway->error);
+        control_ask(&gateway->control, CONTROL_END);
     }
+    run(gateway);
     tear_down(gateway);
     if (ok)
         log_event(LOG_INFO, "stopped", "version=%s", PUSHGATE_VERSION);

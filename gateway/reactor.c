@@ -6,6 +6,7 @@
 #include "gateway/base/clock.h"
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
+#include "gateway/base/pace.h"
 #include "gateway/conn/fanout.h"
 #include "gateway/proxy/proxy.h"
 
@@ -20,9 +21,10 @@
 
 enum {
     EVENTS_MAX = 256,
-    TRANSFERS_PER_TURN = 4,      /* messages of up to TRANSFER_BATCH_MAX connections */
-    SLICE_SERVED = 256,          /* connections served by fan-out before other work gets its turn */
-    DRAIN_PER_SECOND_MIN = 1000, /* a nearly empty reactor need not take all of drain.timeout */
+    TRANSFERS_PER_TURN = 4, /* messages of up to TRANSFER_BATCH_MAX connections */
+    SLICE_SERVED = 256,     /* connections served by fan-out before other work gets its turn */
+    DRAIN_CLOSES = 256,     /* of one turn */
+    DRAIN_VISITED = 16384,  /* slots, most of which may be free */
 };
 
 /* Event data beside connections' generation and index: slots' indices never reach these. */
@@ -37,9 +39,11 @@ struct reactor {
     struct pulse pulse;
     struct reactor_config config;
     struct transfer_batch *transfers; /* scratch */
-    _Atomic uint64_t drain_ms;        /* 0: not draining; else how long it may take */
-    uint64_t drain_started_ms, drain_until_ms;
-    uint32_t drain_cursor, drain_total, drain_closed;
+    struct reactor_drain drain;       /* main writes it before `drain_asked` */
+    _Atomic bool drain_asked, end_asked;
+    _Atomic bool drained;
+    struct pace pace; /* meaningful when `draining`, as is: */
+    uint32_t drain_cursor;
     bool draining;
     pthread_t thread;
     sem_t started;
@@ -143,6 +147,13 @@ static void count_lost(struct reactor *reactor)
     counter_add(&reactor->stats.closes[CLOSE_INTERNAL], batch->lost);
 }
 
+/* With the code that says "come back" in the client's protocol, and the words that it knows. */
+static void drain_close(struct pool *pool, struct conn *conn)
+{
+    bool own_words = adapter_get((enum adapter_id)conn->adapter)->centrifuge_codes;
+    conn_close(pool, conn, CLOSE_DRAIN, 0, own_words ? NULL : close_reason_text(CLOSE_DRAIN));
+}
+
 static void open_all(struct reactor *reactor)
 {
     struct pool *pool = &reactor->pool;
@@ -164,6 +175,8 @@ static void open_all(struct reactor *reactor)
         conn_opened(pool, opened[i], &item);
         if (opened[i]->state != CONN_FREE && item.record.plain_bytes + item.record.raw_bytes > 0)
             conn_input_early(pool, opened[i], &item);
+        if (reactor->draining)
+            drain_close(pool, opened[i]);
     }
     tls_direction_wipe(&item.record.read);
     tls_direction_wipe(&item.record.write);
@@ -200,45 +213,45 @@ static void take_transfers(struct reactor *reactor)
  * ------------------------------------------------------------------------------------------------------------------
  */
 
-static void drain_begin(struct reactor *reactor, uint64_t ms)
+static void drain_begin(struct reactor *reactor)
 {
     /* Acceptors have stopped: what they have sent is here, and then no more comes. */
     while (take_transfer(reactor))
         ;
-    uint32_t open = reactor->pool.conns.used;
-    uint64_t needed = open * 1000ull / DRAIN_PER_SECOND_MIN;
-    uint64_t close_ms = reactor->config.settings->limits.close_timeout;
-    uint64_t spread =
-        ms > close_ms ? ms - close_ms : ms / 2; /* the last closing handshakes end in time, too */
     reactor->draining = true;
-    reactor->drain_started_ms = clock_monotonic_ms();
-    reactor->drain_until_ms = reactor->drain_started_ms + (needed < spread ? needed : spread);
-    reactor->drain_total = open;
+    reactor->pace = (struct pace){.began_ms = clock_monotonic_ms(),
+                                  .span_ms = reactor->drain.span_ms,
+                                  .total = reactor->pool.conns.used,
+                                  .share = reactor->drain.share,
+                                  .of = reactor->drain.of};
 }
 
+/* In the order of slots. Who leaves by himself meanwhile makes the drain shorter, not the others' time. */
 static void drain_step(struct reactor *reactor)
 {
     struct pool *pool = &reactor->pool;
-    uint64_t now = clock_monotonic_ms();
-    uint64_t span = reactor->drain_until_ms - reactor->drain_started_ms;
-    uint64_t due = now >= reactor->drain_until_ms
-                       ? UINT32_MAX
-                       : (now - reactor->drain_started_ms) * reactor->drain_total / span;
-    for (; reactor->drain_closed < due && reactor->drain_cursor < pool->conns.fresh;
-         reactor->drain_cursor++) {
-        struct conn *conn = pool_conn(pool, reactor->drain_cursor);
-        if (conn->state == CONN_FREE)
+    uint32_t due = pace_due(&reactor->pace, clock_monotonic_ms()), fresh = pool->conns.fresh;
+    uint32_t closes = due < DRAIN_CLOSES ? due : DRAIN_CLOSES;
+    for (uint32_t visited = 0; closes > 0 && visited < DRAIN_VISITED && reactor->drain_cursor < fresh;
+         visited++) {
+        struct conn *conn = pool_conn(pool, reactor->drain_cursor++);
+        if (conn->state != CONN_OPEN)
             continue;
-        conn_close(pool, conn, CLOSE_DRAIN, 0, close_reason_text(CLOSE_DRAIN));
-        reactor->drain_closed++;
+        drain_close(pool, conn);
+        reactor->pace.done++;
+        closes--;
     }
 }
 
-/* True when the thread may end. */
-static bool drain_done(const struct reactor *reactor)
+/* Milliseconds until the next close is due, −1 when there is none to come. */
+static int drain_wait_ms(const struct reactor *reactor)
 {
-    uint64_t limit = reactor->drain_started_ms + atomic_load(&reactor->drain_ms);
-    return reactor->draining && (reactor->pool.conns.used == 0 || clock_monotonic_ms() >= limit);
+    if (!reactor->draining || reactor->drain_cursor >= reactor->pool.conns.fresh)
+        return -1;
+    uint64_t next = pace_next_ms(&reactor->pace), now = clock_monotonic_ms();
+    if (next <= now)
+        return reactor->pace.total > reactor->pace.done ? 0 : -1;
+    return next - now < WHEEL_TICK_MS ? WHEEL_TICK_MS : (int)(next - now < 3600000 ? next - now : 3600000);
 }
 
 /* The loop
@@ -249,13 +262,13 @@ static int wait_ms(const struct reactor *reactor)
 {
     if (reactor->pool.ready.count || fanout_pending(&reactor->fanout) || pool_has_inspections(&reactor->pool))
         return 0;
-    if (reactor->draining)
-        return WHEEL_TICK_MS;
+    int close_ms = drain_wait_ms(reactor);
     uint32_t ticks = wheel_next(&reactor->pool.wheel);
     if (ticks == WHEEL_NO_DEADLINE)
-        return -1;
+        return close_ms;
     uint64_t ms = (uint64_t)ticks * WHEEL_TICK_MS;
-    return ms < 3600000 ? (int)ms : 3600000;
+    int wheel_ms = ms < 3600000 ? (int)ms : 3600000;
+    return close_ms >= 0 && close_ms < wheel_ms ? close_ms : wheel_ms;
 }
 
 /* What others have put into the mailbox, in order. */
@@ -355,16 +368,17 @@ static void *reactor_main(void *argument)
         return NULL;
     }
     struct epoll_event events[EVENTS_MAX];
-    while (!drain_done(reactor)) {
+    while (!atomic_load_explicit(&reactor->end_asked, memory_order_acquire)) {
         int count = epoll_wait(reactor->pool.epoll_fd, events, EVENTS_MAX, wait_ms(reactor));
         if (count < 0)
             PG_ASSERT(errno == EINTR);
         counter_add(&reactor->stats.wakes, 1);
         pulse_beat(&reactor->pulse);
         turn(reactor, events, count < 0 ? 0 : count);
-        uint64_t drain_ms = atomic_load(&reactor->drain_ms);
-        if (drain_ms && !reactor->draining)
-            drain_begin(reactor, drain_ms);
+        if (!reactor->draining && atomic_load_explicit(&reactor->drain_asked, memory_order_acquire))
+            drain_begin(reactor);
+        if (reactor->draining && reactor->pool.conns.used == 0)
+            atomic_store_explicit(&reactor->drained, true, memory_order_release);
     }
     pulse_end(&reactor->pulse);
     /* First: whoever is told so waits for no answer that is thrown away here. */
@@ -397,9 +411,21 @@ bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *e
     return reactor->start_ok;
 }
 
-void reactor_drain(struct reactor *reactor, uint64_t ms)
+void reactor_drain(struct reactor *reactor, const struct reactor_drain *how)
 {
-    atomic_store(&reactor->drain_ms, ms ? ms : 1);
+    reactor->drain = *how;
+    atomic_store_explicit(&reactor->drain_asked, true, memory_order_release);
+    mailbox_wake(&reactor->mailbox);
+}
+
+bool reactor_drained(const struct reactor *reactor)
+{
+    return atomic_load_explicit(&reactor->drained, memory_order_acquire);
+}
+
+void reactor_end(struct reactor *reactor)
+{
+    atomic_store_explicit(&reactor->end_asked, true, memory_order_release);
     mailbox_wake(&reactor->mailbox);
 }
 

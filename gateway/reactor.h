@@ -1,7 +1,7 @@
 /* A sub-reactor: one thread that owns its connections from their transfer to their close.
  *
- * Thread: created, started and destroyed by main; everything else happens on its own thread. reactor_stop()
- * and reactor_drain() may be called by any. Owner: main owns the reactor; the reactor its pool and, with
+ * Thread: created, started and destroyed by main; everything else happens on its own thread. reactor_drain()
+ * and reactor_end() ask it. Owner: main owns the reactor; the reactor its pool and, with
  * private_fds, a descriptor table of its own.
  */
 #pragma once
@@ -31,9 +31,19 @@ bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *e
 struct mailbox *reactor_mailbox(struct reactor *reactor);
 const struct reactor_stats *reactor_stats(const struct reactor *reactor);
 struct pulse *reactor_pulse(struct reactor *reactor); /* for main's watchdog */
-/* Begins to close all connections (1001), spread over `ms`; the thread ends when none is left or time is up.
- * No transfers may come any more. */
-void reactor_drain(struct reactor *reactor, uint64_t ms);
+/* How the closes of a drain are spread: all reactors over the same time, each shifted by its share of a step.
+ */
+struct reactor_drain {
+    uint64_t span_ms; /* 0: at once */
+    uint32_t share, of;
+};
+/* Begins to close all connections. No transfers should come any more: whoever still does is closed at once.
+ */
+void reactor_drain(struct reactor *reactor, const struct reactor_drain *how);
+/* True when a drain has closed the last connection. The thread goes on, for its mailbox. */
+bool reactor_drained(const struct reactor *reactor);
+/* Asks the thread to end now, whatever is open. */
+void reactor_end(struct reactor *reactor);
 /* True when the thread has ended, and is joined then. */
 bool reactor_try_join(struct reactor *reactor) __attribute__((warn_unused_result));
 void reactor_destroy(struct reactor *reactor); /* after join */

@@ -28,6 +28,7 @@ enum transport { TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_COUNT };
     X(HANDSHAKE_FULL, "full")                                                                                \
     X(HANDSHAKE_PER_IP, "per_ip_limit")                                                                      \
     X(HANDSHAKE_TRANSFER, "transfer")                                                                        \
+    X(HANDSHAKE_DRAIN, "drain")                                                                              \
     X(HANDSHAKE_INTERNAL, "internal")
 
 enum handshake_failure {

@@ -341,6 +341,17 @@ const struct config_key settings_keys[] = {
              "every proxy in "
              "between, often 60s."},
 
+    {.name = "drain.grace",
+     .type = CONFIG_DURATION,
+     .offset = AT(drain.grace),
+     .default_value = "0",
+     .min = 10,
+     .max = DAY,
+     .zero = "none",
+     .help =
+         "Time for which a gateway that is to stop says so (/readyz answers 503) and still accepts. Behind a "
+         "balancer: longer than it takes to notice, its interval of health checks times the failures that it "
+         "wants to see."},
     {.name = "drain.timeout",
      .type = CONFIG_DURATION,
      .offset = AT(drain.timeout),
@@ -348,8 +359,9 @@ const struct config_key settings_keys[] = {
      .min = 10,
      .max = DAY,
      .zero = "at once",
-     .help = "Time over which a stopping gateway spreads its closes, so that clients do not all come back at "
-             "once."},
+     .help =
+         "Time over which a stopping gateway spreads its closes evenly, so that clients do not all come back "
+         "at once. The last of them have limits.close_timeout to answer."},
 
     {.name = "publish.password",
      .type = CONFIG_SECRET,

@@ -66,7 +66,8 @@ struct settings {
         uint64_t timeout, ping_interval; /* ms, 0: off */
     } idle;
     struct {
-        uint64_t timeout; /* ms */
+        uint64_t grace;   /* ms between "not ready any more" and the end of accepting */
+        uint64_t timeout; /* ms over which closes are spread; 0: at once */
     } drain;
     struct {
         char *password;              /* "" none */

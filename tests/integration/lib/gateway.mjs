@@ -78,7 +78,7 @@ export class Gateway {
       'listen.wss': `127.0.0.1:${gateway.wss}`, 'listen.ws': `127.0.0.1:${gateway.ws}`,
       'listen.publish': `127.0.0.1:${gateway.publish}`, 'listen.admin': `127.0.0.1:${gateway.admin}`,
       'tls.certificate': gateway.certificate.certificate, 'tls.private_key': gateway.certificate.key,
-      'threads.acceptors': 2, 'threads.reactors': 2, 'drain.timeout': '2s', 'demo.enabled': 'on', 'auth.anonymous': 'on',
+      'threads.acceptors': 2, 'threads.reactors': 2, 'drain.timeout': '0', 'demo.enabled': 'on', 'auth.anonymous': 'on',
       'debug.core_dumps': 'on', // else only root may look at its descriptors in /proc
       ...(preset === 'tsan' ? { 'threads.private_fds': 'off' } : {}), // it follows descriptors by number, one table for all threads
       ...settings,
@@ -110,12 +110,13 @@ export class Gateway {
 
   get pid() { return this.process.pid; }
 
-  /** Ends it as an operator would and checks that it went in good order. */
+  /** Ends it as an operator in a hurry would, who does not wait for clients that do not answer, and checks that it went in good order. */
   async stop() {
     for (const publisher of this.#publishers) publisher.end();
     if (!this.exit) this.process.kill('SIGTERM');
-    const late = setTimeout(() => this.process.kill('SIGKILL'), 10000 * patience);
+    const hurry = setTimeout(() => this.process.kill('SIGTERM'), 300 * patience), late = setTimeout(() => this.process.kill('SIGKILL'), 10000 * patience);
     const { code, signal } = await this.ended;
+    clearTimeout(hurry);
     clearTimeout(late);
     rmSync(this.folder, { recursive: true, force: true });
     assert.doesNotMatch(this.stderr, complaints);

@@ -76,10 +76,19 @@ static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
     return stand_new_with(per_ip, transfer_buffer, "");
 }
 
+static void join(struct stand *stand)
+{
+    for (int ms = 0; !acceptor_try_join(stand->acceptor); ms += 2) {
+        assert_true(ms < PATIENCE_MS);
+        (void)poll(NULL, 0, 2);
+    }
+}
+
 static void stand_free(struct stand *stand)
 {
-    close(stand->receiver); /* else a full transfer socket is waited for */
-    acceptor_stop(stand->acceptor);
+    close(stand->receiver);
+    acceptor_end(stand->acceptor);
+    join(stand);
     assert_int_equal(counter_read(&acceptor_stats(stand->acceptor)->handshaking), 0);
     acceptor_destroy(stand->acceptor);
     close(stand->port.transfer_fd);

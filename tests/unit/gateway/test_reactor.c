@@ -80,8 +80,20 @@ static void pause_ms(int ms)
     (void)poll(NULL, 0, ms);
 }
 
+static void drain(struct stand *stand, uint64_t span_ms)
+{
+    const struct reactor_drain how = {.span_ms = span_ms, .of = 1};
+    reactor_drain(stand->reactor, &how);
+}
+
+/* Once the drain has closed everybody. */
 static void join(struct stand *stand)
 {
+    for (int ms = 0; !reactor_drained(stand->reactor); ms += 2) {
+        assert_true(ms < PATIENCE_MS);
+        pause_ms(2);
+    }
+    reactor_end(stand->reactor);
     for (int ms = 0; !reactor_try_join(stand->reactor); ms += 2) {
         assert_true(ms < PATIENCE_MS);
         pause_ms(2);
@@ -199,7 +211,7 @@ static void a_drain_tells_those_who_were_under_way_too(void **state)
         clients[i] = add(stand, batch);
         send_all(stand, batch);
     }
-    reactor_drain(stand->reactor, 2000);
+    drain(stand, 2000);
     stand_start(stand);
     for (int i = 0; i < CLIENTS; i++) {
         uint8_t got[1024];
@@ -310,7 +322,7 @@ static void cycles_of_open_and_close_leave_nothing_behind(void **state)
     uint64_t wakes = counter_read(&stats->wakes);
     pause_ms(200);
     assert_in_range(counter_read(&stats->wakes), wakes, wakes + 2); /* and then it sleeps */
-    reactor_drain(stand->reactor, 1000);
+    drain(stand, 1000);
     join(stand);
     stand_free(stand);
     pthread_mutex_destroy(&closer->lock);
@@ -339,7 +351,7 @@ static void a_drain_in_the_middle_of_a_storm_ends_in_time_and_leaves_nothing_beh
         closer->done = true;
         pthread_t thread;
         assert_int_equal(pthread_create(&thread, NULL, close_clients, closer), 0);
-        reactor_drain(stand->reactor, 1000);
+        drain(stand, 1000);
         pthread_join(thread, NULL);
         join(stand);
         const struct reactor_stats *stats = reactor_stats(stand->reactor);
@@ -395,7 +407,7 @@ static void transfers_that_find_no_descriptor_are_accounted_for(void **state)
         close(clients[i]);
         close(held[i]);
     }
-    reactor_drain(stand->reactor, 1000);
+    drain(stand, 1000);
     join(stand);
     stand_free(stand);
     free(batch);

@@ -79,6 +79,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(s->idle.timeout, 90000);
     assert_int_equal(s->idle.ping_interval, 25000);
     assert_int_equal(s->drain.timeout, 30000);
+    assert_int_equal(s->drain.grace, 0);
     assert_string_equal(s->publish.password, "");
     assert_string_equal(s->api.key, "");
     assert_false(s->api.insecure);
