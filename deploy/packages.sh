@@ -35,7 +35,7 @@ as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=30
 if [ -d /run/systemd/system ]; then
     for package in $missing; do
         case $package in
-        redis-server | prometheus | nginx | mosquitto | nats-server) as_root systemctl disable --now "$package" >&2 || true ;;
+        redis-server | prometheus | nginx | haproxy | mosquitto | nats-server) as_root systemctl disable --now "$package" >&2 || true ;;
         esac
     done
 fi

@@ -44,7 +44,7 @@ export function makeCertificate(folder, name = 'server') {
 
 const given = new Set();
 /** A port below those that the kernel gives to outgoing connections, so that none of them can take it before the gateway does. */
-async function freePort() {
+export async function freePort() {
   const last = Math.max(20000, parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10));
   for (;;) {
     const port = 10000 + Math.floor(Math.random() * (last - 10000));
