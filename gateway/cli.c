@@ -150,6 +150,7 @@ enum cli_status cli_read(int argc, char **argv, struct config *config, const str
 void cli_print_help(FILE *out)
 {
     fputs("Usage: pushgate [--config FILE] [--section.key=VALUE ...]\n"
+          "       pushgate ctl COMMAND ...     asks a running gateway; pushgate ctl --help\n"
           "\n"
           "A WebSocket push gateway: clients subscribe to topics, backends publish with any Redis client.\n"
           "\n",

@@ -1,10 +1,12 @@
 /* The program: reads the command line, then runs the gateway. Exit status: 0 done, 1 failed, 2 bad arguments
  * or settings. */
 #include "gateway/cli.h"
+#include "gateway/ctl.h"
 #include "gateway/gateway.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { EXIT_BAD_USAGE = 2 };
 
@@ -46,6 +48,8 @@ static int act(enum cli_action action, const struct settings *settings)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "ctl") == 0)
+        return ctl_main(argc - 1, argv + 1);
     struct settings settings = {0};
     char error[2048];
     enum cli_action action;
