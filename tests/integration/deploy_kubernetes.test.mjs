@@ -169,7 +169,7 @@ describe('what the comments promise', () => {
 test('the gateway runs with this configuration, and is probed, scraped and used as the objects say', async t => {
   const where = mkdtempSync(join(tmpdir(), 'pushgate-kubernetes-'));
   t.after(() => rmSync(where, { recursive: true, force: true }));
-  const { certificate, key } = makeCertificate(where);
+  const made = makeCertificate(where), { certificate, key } = made;
   const secrets = { 'ticket-keys': randomBytes(80), 'token-secret': `${randomBytes(32).toString('hex')}\n`, 'publish-password': 'for backends only', 'admin-password': 'for Prometheus only' };
   mkdirSync(join(where, 'secrets'));
   for (const [name, value] of Object.entries(secrets)) {
@@ -190,7 +190,7 @@ test('the gateway runs with this configuration, and is probed, scraped and used 
   const { type } = monitor.spec.endpoints[0].authorization;
   assert.match(await (await scrape(`${type} ${secrets['admin-password']}`)).text(), /^pushgate_history_limit_bytes 134217728$/m);
   const token = await new SignJWT({ sub: '42' }).setProtectedHeader({ alg: 'HS256' }).setExpirationTime('1m').sign(new TextEncoder().encode(secrets['token-secret'].trim()));
-  const wire = await open(gateway, 'wss', `/ws?topic=news&token=${token}`);
+  const wire = await open({ wss: gateway.wss, certificate: made }, 'wss', `/ws?topic=news&token=${token}`);
   const backend = await gateway.publisher();
   assert.match(String(await backend.command('PUBLISH', 'news', 'x').catch(error => error.message)), /NOAUTH/);
   assert.equal(String(await backend.command('AUTH', secrets['publish-password'])), 'OK');
