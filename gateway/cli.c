@@ -31,6 +31,7 @@ static const struct {
     {"--version", CLI_VERSION},
     {"-V", CLI_VERSION},
     {"--check", CLI_CHECK},
+    {"--probe", CLI_PROBE},
     {"--print-config-sample", CLI_SAMPLE},
     {"--print-man=options", CLI_MAN_OPTIONS},
     {"--print-man=settings", CLI_MAN_SETTINGS},
@@ -44,6 +45,7 @@ static const struct {
 } options[] = {
     {"--config", "FILE", "Reads settings from an INI file: [section], then key = value."},
     {"--check", NULL, "Checks settings and this machine's limits, then exits with 0 or 1."},
+    {"--probe", NULL, "Asks the gateway with these settings if it serves; exits with 0 or 1."},
     {"--print-config-sample", NULL, "Prints a file with every setting, its meaning and its default."},
     {"--version, -V", NULL, "Prints the version."},
     {"--help, -h", NULL, "Prints this."},
@@ -56,7 +58,7 @@ static bool take_action(struct request *request, const char *argument)
     for (size_t i = 0; i < sizeof actions / sizeof *actions; i++) {
         if (strcmp(argument, actions[i].argument) != 0)
             continue;
-        if (request->action == CLI_RUN || request->action == CLI_CHECK)
+        if (request->action == CLI_RUN || request->action == CLI_CHECK || request->action == CLI_PROBE)
             request->action = actions[i].action;
         return true;
     }
@@ -136,7 +138,7 @@ enum cli_status cli_read(int argc, char **argv, struct config *config, const str
     *action = request.action;
     if (!understood)
         return CLI_BAD_USAGE;
-    if (request.action != CLI_RUN && request.action != CLI_CHECK)
+    if (request.action != CLI_RUN && request.action != CLI_CHECK && request.action != CLI_PROBE)
         return CLI_OK;
     if (!read_settings(argc, argv, &request, config, error, error_size))
         return CLI_BAD_SETTINGS;

@@ -13,6 +13,7 @@
 enum cli_action {
     CLI_RUN,
     CLI_CHECK,
+    CLI_PROBE,
     CLI_HELP,
     CLI_VERSION,
     CLI_SAMPLE,
@@ -28,7 +29,7 @@ enum cli_status {
 };
 
 /* Reads --config's file into `config`, then the arguments, which win, and checks `settings` (the struct that
- * `config` fills). But for CLI_RUN and CLI_CHECK nothing is read. Not CLI_OK: one sentence in
+ * `config` fills). But for CLI_RUN, CLI_CHECK and CLI_PROBE nothing is read. Not CLI_OK: one sentence in
  * error; *action is set in any case. */
 enum cli_status cli_read(int argc, char **argv, struct config *config, const struct settings *settings,
                          enum cli_action *action, char *error, size_t error_size)

@@ -19,6 +19,7 @@
 #include "gateway/publisher.h"
 #include "gateway/reactor.h"
 #include "gateway/seccomp.h"
+#include "gateway/supervise.h"
 #include "gateway/tls/tls_certificates.h"
 
 #include <errno.h>
@@ -62,6 +63,8 @@ struct gateway {
         admin_config;    /* what is counted, and where; complete before the first thread starts */
     uint64_t started_ms; /* since 1970 */
     struct control control;
+    struct supervise supervise;
+    bool reload_failed; /* the last one */
     struct drain drain;
     char error[512];
 };
@@ -414,10 +417,10 @@ static void refuse_system_calls(const struct gateway *gateway)
  * ----------------------------------------------------------------------------------------------------------------
  */
 
-static void reload_tls(struct gateway *gateway)
+static bool reload_tls(struct gateway *gateway)
 {
     if (!*gateway->settings->listen.wss)
-        return;
+        return true;
     /* All or nothing: a bad file must not leave acceptors with different certificates. */
     struct tls_context **fresh = calloc(gateway->acceptor_count, sizeof *fresh);
     struct tls_ticket_keys *keys = NULL;
@@ -439,7 +442,7 @@ static void reload_tls(struct gateway *gateway)
             if (fresh[i])
                 tls_context_destroy(fresh[i]);
         free(fresh);
-        return;
+        return false;
     }
     tls_certificates_note(&gateway->certificates, fresh[0]);
     for (uint32_t i = 0; i < gateway->acceptor_count; i++)
@@ -450,24 +453,52 @@ static void reload_tls(struct gateway *gateway)
     log_event(LOG_INFO, "reloaded", "certificate=%s hosts=%zu ticket_keys=%zu",
               gateway->settings->tls.certificate, gateway->settings->tls.host_count,
               gateway->ticket_keys ? tls_ticket_keys_count(gateway->ticket_keys) : 0);
+    return true;
 }
 
-static void reload_auth(struct gateway *gateway)
+static bool reload_auth(struct gateway *gateway)
 {
     char why[512];
     if (!*gateway->settings->auth.public_keys && !*gateway->settings->auth.jwks_file)
-        return;
-    if (auth_reload(gateway->auth, why, sizeof why))
-        log_event(LOG_INFO, "token_keys_reloaded", "keys=%zu", auth_key_count(gateway->auth));
-    else
+        return true;
+    if (!auth_reload(gateway->auth, why, sizeof why)) {
         log_event(LOG_ERROR, "reload_failed", "error=%s kept=%s", why, "the keys of tokens in use");
+        return false;
+    }
+    log_event(LOG_INFO, "token_keys_reloaded", "keys=%zu", auth_key_count(gateway->auth));
+    return true;
 }
 
-/* Apart from one another: a key set that is being written must not hold up a new certificate. */
+static void describe(const struct gateway *gateway, char status[SUPERVISE_STATUS_MAX])
+{
+    supervise_describe(&gateway->control, gateway->reactor_stats, gateway->reactor_count,
+                       gateway->reload_failed, clock_monotonic_ms(), status);
+}
+
 static void reload(struct gateway *gateway)
 {
-    reload_tls(gateway);
-    reload_auth(gateway);
+    char status[SUPERVISE_STATUS_MAX];
+    supervise_reloading(&gateway->supervise);
+    /* Apart from one another: a key set that is being written must not hold up a new certificate. */
+    bool tls = reload_tls(gateway), auth = reload_auth(gateway);
+    gateway->reload_failed = !tls || !auth;
+    describe(gateway, status);
+    supervise_reloaded(&gateway->supervise, clock_monotonic_ms(), status);
+}
+
+/* What the service manager is to hear by now. */
+static void tend(struct gateway *gateway, uint64_t now_ms)
+{
+    char status[SUPERVISE_STATUS_MAX];
+    bool drains = control_phase(&gateway->control) >= PHASE_GRACE && !gateway->supervise.stopping;
+    bool wanted = supervise_turn(&gateway->supervise, now_ms);
+    if (!drains && !wanted)
+        return;
+    describe(gateway, status);
+    if (drains)
+        supervise_stopping(&gateway->supervise, now_ms, drain_budget_ms(gateway->settings), status);
+    else
+        supervise_status(&gateway->supervise, now_ms, status);
 }
 
 static void serve(struct gateway *gateway, enum control_request request)
@@ -492,7 +523,9 @@ static void serve(struct gateway *gateway, enum control_request request)
 /* When main has something to do unasked, by the monotonic clock; UINT64_MAX: never. */
 static uint64_t next_due_ms(const struct gateway *gateway)
 {
-    uint64_t due = drain_due_ms(&gateway->drain);
+    uint64_t due = drain_due_ms(&gateway->drain), manager = supervise_due_ms(&gateway->supervise);
+    if (manager < due)
+        due = manager;
     return gateway->ticket_rotation && gateway->ticket_rotation < due ? gateway->ticket_rotation : due;
 }
 
@@ -509,6 +542,7 @@ static void run(struct gateway *gateway)
             rotate_ticket_keys(gateway);
         if (drain_due_ms(&gateway->drain) <= now)
             drain_turn(&gateway->drain, now);
+        tend(gateway, now);
     }
 }
 
@@ -553,6 +587,31 @@ static void tear_down(struct gateway *gateway)
     free(gateway->ports);
 }
 
+/* Every thread that must not hang. The proxy may have to wait for the system's resolver, and to be without
+ * hooks for so long is no reason to cut everybody. */
+static bool watch_threads(struct gateway *gateway)
+{
+    static const uint64_t proxy_patience_ms = 5 * 60 * 1000;
+    struct supervise *supervise = &gateway->supervise;
+    bool watched =
+        supervise_watch(supervise, "publisher", 0, publisher_pulse(gateway->publisher), 0) &&
+        (!gateway->admin || supervise_watch(supervise, "admin", 0, admin_pulse(gateway->admin), 0)) &&
+        (!gateway->proxy ||
+         supervise_watch(supervise, "proxy", 0, proxy_pulse(gateway->proxy), proxy_patience_ms));
+    for (uint32_t i = 0; watched && i < gateway->acceptor_count; i++)
+        watched = supervise_watch(supervise, "acceptor", i, acceptor_pulse(gateway->acceptors[i]), 0);
+    for (uint32_t i = 0; watched && i < gateway->reactor_count; i++)
+        watched = supervise_watch(supervise, "reactor", i, reactor_pulse(gateway->reactors[i]), 0);
+    return watched || no_memory(gateway);
+}
+
+static void tell_ready(struct gateway *gateway)
+{
+    char status[SUPERVISE_STATUS_MAX];
+    describe(gateway, status);
+    supervise_ready(&gateway->supervise, clock_monotonic_ms(), status);
+}
+
 static bool start(struct gateway *gateway)
 {
     uint32_t capacity;
@@ -572,7 +631,7 @@ static bool start(struct gateway *gateway)
            listeners_open(&gateway->listeners, gateway->settings, gateway->acceptor_count, gateway->error,
                           sizeof gateway->error) &&
            build_publisher(gateway) && build_acceptors(gateway) && build_admin(gateway) &&
-           drop_privileges(gateway) && start_threads(gateway);
+           drop_privileges(gateway) && start_threads(gateway) && watch_threads(gateway);
 }
 
 int gateway_run(const struct settings *settings)
@@ -590,6 +649,7 @@ int gateway_run(const struct settings *settings)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
+    supervise_init(&gateway->supervise);
     bool ok = start(gateway);
     if (ok)
         refuse_system_calls(gateway);
@@ -602,6 +662,7 @@ int gateway_run(const struct settings *settings)
                                     .reactor_stats = gateway->reactor_stats};
     if (ok) {
         control_set_phase(&gateway->control, PHASE_RUNNING);
+        tell_ready(gateway);
         log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u",
                   PUSHGATE_VERSION, gateway->acceptor_count, gateway->reactor_count,
                   gateway->ports[0].capacity);
@@ -613,6 +674,7 @@ int gateway_run(const struct settings *settings)
     tear_down(gateway);
     if (ok)
         log_event(LOG_INFO, "stopped", "version=%s", PUSHGATE_VERSION);
+    supervise_fini(&gateway->supervise);
     control_fini(&gateway->control);
     free(gateway);
     return ok ? 0 : 1;

@@ -3,12 +3,24 @@
 #include "gateway/cli.h"
 #include "gateway/ctl.h"
 #include "gateway/gateway.h"
+#include "gateway/probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { EXIT_BAD_USAGE = 2 };
+enum { EXIT_BAD_USAGE = 2, PROBE_MS = 3000 };
+
+static bool probe(const struct settings *settings)
+{
+    char error[512];
+    bool good = probe_health(settings, PROBE_MS, error, sizeof error);
+    if (good)
+        puts("healthy");
+    else
+        fprintf(stderr, "pushgate: %s\n", error);
+    return good;
+}
 
 /* With good settings. */
 static int act(enum cli_action action, const struct settings *settings)
@@ -35,6 +47,9 @@ static int act(enum cli_action action, const struct settings *settings)
         break;
     case CLI_CHECK:
         good = cli_print_check(settings, "", stdout);
+        break;
+    case CLI_PROBE:
+        good = probe(settings);
         break;
     case CLI_RUN:
         return gateway_run(settings);
@@ -64,7 +79,8 @@ int main(int argc, char **argv)
         status = act(action, &settings);
     } else {
         fprintf(stderr, "pushgate: %s\n", error);
-        status = read == CLI_BAD_SETTINGS && action == CLI_CHECK ? EXIT_FAILURE : EXIT_BAD_USAGE;
+        bool asked = action == CLI_CHECK || action == CLI_PROBE; /* a question, and the answer is no */
+        status = read == CLI_BAD_SETTINGS && asked ? EXIT_FAILURE : EXIT_BAD_USAGE;
     }
     config_destroy(config);
     return status;

@@ -105,6 +105,7 @@ void supervise_reloaded(struct supervise *supervise, uint64_t now_ms, const char
 
 void supervise_stopping(struct supervise *supervise, uint64_t now_ms, uint64_t budget_ms, const char *status)
 {
+    supervise->stopping = true;
     if (!notify_heard(&supervise->notify))
         return;
     remember(supervise, now_ms, status);
@@ -175,6 +176,45 @@ void supervise_status(struct supervise *supervise, uint64_t now_ms, const char *
     }
     remember(supervise, now_ms, status);
     tell("STATUS", notify_send(&supervise->notify, "STATUS=%s", status));
+}
+
+static uint64_t count_connections(const struct reactor_stats *const *reactors, uint32_t reactor_count)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < reactor_count; i++)
+        for (int adapter = 0; adapter < ADAPTER_COUNT; adapter++)
+            for (int transport = 0; transport < TRANSPORT_COUNT; transport++)
+                sum += counter_read(&reactors[i]->connections[adapter][transport]);
+    return sum;
+}
+
+void supervise_describe(const struct control *control, const struct reactor_stats *const *reactors,
+                        uint32_t reactor_count, bool reload_failed, uint64_t now_ms,
+                        char status[SUPERVISE_STATUS_MAX])
+{
+    struct control_drain drain = control_drain(control);
+    unsigned long long open = count_connections(reactors, reactor_count);
+    unsigned long long left_s = drain.until_ms > now_ms ? (drain.until_ms - now_ms + 999) / 1000 : 0;
+    switch (drain.phase) {
+    case PHASE_STARTING:
+        snprintf(status, SUPERVISE_STATUS_MAX, "Starting");
+        return;
+    case PHASE_RUNNING:
+        snprintf(status, SUPERVISE_STATUS_MAX, "Serving %llu connection%s%s", open, open == 1 ? "" : "s",
+                 reload_failed ? "; the last reload failed, see the log" : "");
+        return;
+    case PHASE_GRACE:
+        snprintf(status, SUPERVISE_STATUS_MAX, "Draining: not ready any more, %llu connection%s still served",
+                 open, open == 1 ? "" : "s");
+        return;
+    case PHASE_DRAINING:
+        snprintf(status, SUPERVISE_STATUS_MAX, "Draining: %llu connection%s left, %llu s", open,
+                 open == 1 ? "" : "s", left_s);
+        return;
+    case PHASE_STOPPING:
+        snprintf(status, SUPERVISE_STATUS_MAX, "Stopping");
+        return;
+    }
 }
 
 void supervise_fini(struct supervise *supervise)

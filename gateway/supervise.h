@@ -10,8 +10,10 @@
  */
 #pragma once
 
+#include "gateway/base/control.h"
 #include "gateway/base/notify.h"
 #include "gateway/base/pulse.h"
+#include "gateway/conn/stats.h"
 
 #include <stddef.h>
 
@@ -30,6 +32,7 @@ struct supervise {
     struct supervised *threads;
     uint32_t count, capacity;
     bool ready;         /* before that there is nobody to ask, and no status */
+    bool stopping;      /* and it was said */
     uint64_t ask_every; /* ms; 0: no watchdog */
     uint64_t ask_ms; /* when the next question, or the look at the answers, is due; by the monotonic clock */
     uint64_t status_ms; /* when the next status is due */
@@ -57,4 +60,8 @@ uint64_t supervise_due_ms(const struct supervise *supervise);
 bool supervise_turn(struct supervise *supervise, uint64_t now_ms);
 /* Sent when it is another one than before. */
 void supervise_status(struct supervise *supervise, uint64_t now_ms, const char *status);
+/* One line about the gateway, for people who read systemctl status. */
+void supervise_describe(const struct control *control, const struct reactor_stats *const *reactors,
+                        uint32_t reactor_count, bool reload_failed, uint64_t now_ms,
+                        char status[SUPERVISE_STATUS_MAX]);
 void supervise_fini(struct supervise *supervise);

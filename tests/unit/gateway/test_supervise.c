@@ -286,6 +286,37 @@ static void questions_and_answers_cross_threads(void **state)
     bench_close(&bench);
 }
 
+static void the_status_says_what_the_gateway_does(void **state)
+{
+    (void)state;
+    static struct reactor_stats stats[2];
+    const struct reactor_stats *reactors[] = {&stats[0], &stats[1]};
+    struct control control = {0};
+    char status[SUPERVISE_STATUS_MAX];
+    const struct {
+        enum control_phase phase;
+        bool reload_failed;
+        uint64_t open;
+        const char *text;
+    } cases[] = {
+        {PHASE_STARTING, false, 0, "Starting"},
+        {PHASE_RUNNING, false, 0, "Serving 0 connections"},
+        {PHASE_RUNNING, false, 1, "Serving 1 connection"},
+        {PHASE_RUNNING, true, 70, "Serving 70 connections; the last reload failed, see the log"},
+        {PHASE_GRACE, false, 70, "Draining: not ready any more, 70 connections still served"},
+        {PHASE_DRAINING, false, 12, "Draining: 12 connections left, 3 s"},
+        {PHASE_STOPPING, false, 0, "Stopping"},
+    };
+    control_set_drain(&control, 1000, 6500);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        control_set_phase(&control, cases[i].phase);
+        counter_set(&stats[0].connections[0][TRANSPORT_WS], cases[i].open - cases[i].open / 3);
+        counter_set(&stats[1].connections[ADAPTER_COUNT - 1][TRANSPORT_WSS], cases[i].open / 3);
+        supervise_describe(&control, reactors, 2, cases[i].reload_failed, 4000, status);
+        assert_string_equal(status, cases[i].text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +329,7 @@ int main(void)
         cmocka_unit_test(a_thread_that_may_be_silent_for_a_while_stops_it_only_then),
         cmocka_unit_test(a_thread_that_has_ended_in_good_order_owes_no_answer),
         cmocka_unit_test(questions_and_answers_cross_threads),
+        cmocka_unit_test(the_status_says_what_the_gateway_does),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
