@@ -13,7 +13,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { REPORT_STORMS_MAX = 2, REPORT_MARKS_MAX = 16, REPORT_UNCHECKED_MAX = 8, REPORT_UNCHECKED_BYTES = 112 };
+enum {
+    REPORT_STORMS_MAX = 2,
+    REPORT_MARKS_MAX = 16,
+    REPORT_UNCHECKED_MAX = 8,
+    REPORT_UNCHECKED_BYTES = 112,
+    REPORT_SPREADS_MAX = 100
+};
 
 /* The state now and then: five times a second at first, later once a second and less. */
 struct load_sample {
@@ -59,7 +65,9 @@ struct load_result {
     uint64_t started_at_ms;            /* since 1970 */
     double open_seconds;               /* until the last connection was open or had failed */
     double run_seconds;
-    struct histogram spread_time;  /* with --one-by-one: from PUBLISH until a message was everywhere */
+    struct histogram spread_time; /* with --one-by-one: from PUBLISH until a message was everywhere */
+    uint64_t spread_first_us[REPORT_SPREADS_MAX]; /* of the first messages, in their order */
+    size_t spread_first_count;
     uint64_t rss_before, rss_open; /* bytes, of this process, around the opening */
     double cpu_user, cpu_system;   /* seconds, of this process */
     unsigned workers;

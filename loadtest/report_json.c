@@ -141,6 +141,10 @@ static void json_messages(struct json *json, const struct load_result *result)
     json_double(json, "delivered_per_second", load_result_delivery_rate(result));
     json_times(json, "latency_us", &total->latency);
     json_times(json, "spread_us", &result->spread_time);
+    json_array_begin(json, "spread_first_us");
+    for (size_t i = 0; i < result->spread_first_count; i++)
+        json_uint(json, NULL, result->spread_first_us[i]);
+    json_array_end(json);
     json_object_end(json);
 }
 

@@ -212,26 +212,49 @@ static bool spread_record(struct load_run *run, const struct spread *spread, con
         return false;
     if (spread->released > 0) {
         uint64_t sent_ns = counter_read(&run->publisher.last_sent_ns), last_ns = last_delivery_ns(run);
-        histogram_record(&run->result.spread_time, last_ns > sent_ns ? (last_ns - sent_ns) / 1000 : 0);
+        uint64_t took_us = last_ns > sent_ns ? (last_ns - sent_ns) / 1000 : 0;
+        struct load_result *result = &run->result;
+        histogram_record(&result->spread_time, took_us);
+        if (result->spread_first_count < REPORT_SPREADS_MAX)
+            result->spread_first_us[result->spread_first_count++] = took_us;
     }
     return true;
+}
+
+/* True when it is everywhere, or nobody has got it for --settle. */
+static bool spread_ended(struct load_run *run, struct spread *spread, const struct live *live)
+{
+    uint64_t now_ns = clock_monotonic_ns();
+
+    if (live->delivered != spread->seen) {
+        spread->seen = live->delivered;
+        spread->moved_ns = now_ns;
+    }
+    return spread_record(run, spread, live) ||
+           now_ns - spread->moved_ns >= run->options->settle_ms * UINT64_C(1000000);
 }
 
 static void spread_step(struct load_run *run, struct spread *spread)
 {
     struct live live = run_look(run);
-    uint64_t now_ns = clock_monotonic_ns();
 
-    if (live.delivered != spread->seen) {
-        spread->seen = live.delivered;
-        spread->moved_ns = now_ns;
-    }
-    if (!spread_record(run, spread, &live) &&
-        now_ns - spread->moved_ns < run->options->settle_ms * UINT64_C(1000000))
+    if (!spread_ended(run, spread, &live))
         return;
     spread->goal = live.delivered + live.open;
-    spread->moved_ns = now_ns;
+    spread->moved_ns = clock_monotonic_ns();
     atomic_store_explicit(&run->publisher.released, ++spread->released, memory_order_release);
+}
+
+/* The last message is timed like those before it: settling, every connection is asked what it has, and that
+ * takes time from those that deliver. */
+static void spread_last(struct load_run *run, struct spread *spread)
+{
+    for (;;) {
+        struct live live = run_look(run);
+        if (run->interrupts > 0 || spread_ended(run, spread, &live))
+            break;
+        run_tick(run);
+    }
 }
 
 /* The modes */
@@ -262,11 +285,9 @@ static void fanout(struct load_run *run)
         if (run->options->one_by_one)
             spread_step(run, &spread);
     }
+    if (run->options->one_by_one)
+        spread_last(run, &spread);
     settle(run);
-    if (run->options->one_by_one) {
-        struct live live = run_look(run);
-        (void)spread_record(run, &spread, &live); /* of the last message */
-    }
 }
 
 /* What a storm is the difference of. */

@@ -74,6 +74,8 @@ for (const transport of ['ws', 'wss']) {
       assert.equal(failed.code, 1);
       assert.deepEqual(verdict(failed.report), { ...clean, lost: flawedOnes });
       assert.equal(failed.report.messages.spread_us.count, messages - 1);
+      assert.equal(passed.report.messages.spread_first_us.length, messages);
+      assert.equal(Math.max(...passed.report.messages.spread_first_us), passed.report.messages.spread_us.max);
     });
 
     test('a message of another topic is found out', async t => {
