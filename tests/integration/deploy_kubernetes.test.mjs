@@ -1,7 +1,7 @@
 // deploy/kubernetes: the objects are what the API takes, fit together, and hold what their comments promise; the gateway starts
 // with the very configuration.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { SignJWT } from 'jose';
-import { Gateway, makeCertificate, noUnshare } from './lib/gateway.mjs';
+import { binary, Gateway, makeCertificate, noUnshare } from './lib/gateway.mjs';
 import { documents, faults } from './lib/manifests.mjs';
 import { open } from './lib/wire.mjs';
 
@@ -50,6 +50,11 @@ describe('schema', () => {
   test('every file is among those that are checked', () => {
     const there = readdirSync(folder, { recursive: true }).map(String).filter(name => name.endsWith('.yaml'));
     assert.deepEqual(there.sort(), [...files, 'kustomization.yaml'].sort());
+  });
+
+  test('the alerts are what a PrometheusRule takes', () => {
+    const [spec] = documents(readFileSync(join(folder, '../prometheus/rules.yml'), 'utf8'));
+    assert.deepEqual(faults({ apiVersion: 'monitoring.coreos.com/v1', kind: 'PrometheusRule', metadata: { name: 'pushgate' }, spec }), []);
   });
 
   const broken = (change) => {
@@ -179,6 +184,8 @@ test('the gateway runs with this configuration, and is probed, scraped and used 
   const config = text('pushgate.conf').replace('/etc/pushgate/tls/tls.crt', certificate).replace('/etc/pushgate/tls/tls.key', key)
     .replaceAll('/etc/pushgate/secrets', join(where, 'secrets'));
   writeFileSync(join(where, 'pushgate.conf'), config);
+  const { stdout } = spawnSync(binary, ['--config', join(where, 'pushgate.conf'), '--check'], { encoding: 'utf8' });
+  assert.match(stdout, /^settings: good\n[^]*plan: 100,000 connections; 1 acceptor, 2 reactors /, 'with its own addresses, too');
   // Only what a test's machine has otherwise: addresses, and a short end. no_unshare.py stands for RuntimeDefault.
   const gateway = await Gateway.start({ config: join(where, 'pushgate.conf'), 'listen.ws': '', 'auth.anonymous': 'off', 'demo.enabled': 'off', 'tls.certificate': certificate, 'tls.private_key': key,
     'threads.acceptors': 1, 'drain.grace': '0s' }, { wrap: [noUnshare] });

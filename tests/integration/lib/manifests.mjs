@@ -2,12 +2,13 @@
 import { parseAllDocuments } from 'yaml';
 
 const core = await import('kubernetes-models/v1');
+const operator = await import('@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1');
 const models = {
   'v1 Namespace': core.Namespace, 'v1 ConfigMap': core.ConfigMap, 'v1 Secret': core.Secret, 'v1 Service': core.Service,
   'apps/v1 Deployment': (await import('kubernetes-models/apps/v1')).Deployment,
   'policy/v1 PodDisruptionBudget': (await import('kubernetes-models/policy/v1')).PodDisruptionBudget,
   'networking.k8s.io/v1 NetworkPolicy': (await import('kubernetes-models/networking.k8s.io/v1')).NetworkPolicy,
-  'monitoring.coreos.com/v1 ServiceMonitor': (await import('@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1')).ServiceMonitor,
+  'monitoring.coreos.com/v1 ServiceMonitor': operator.ServiceMonitor, 'monitoring.coreos.com/v1 PrometheusRule': operator.PrometheusRule,
 };
 
 /** All documents of a YAML text as objects; a key that stands twice, or a tag that says nothing, is an error. */
