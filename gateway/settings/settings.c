@@ -8,6 +8,7 @@
 #include "gateway/base/net.h"
 #include "gateway/base/owner.h"
 #include "gateway/proxy/proxy.h"
+#include "gateway/settings/collisions.h"
 #include "proto/http_request.h"
 #include "proto/tls_record.h"
 
@@ -972,7 +973,8 @@ bool settings_check(const struct settings *settings, char *error, size_t error_s
     if (!tls_ciphersuites_check(settings->tls.ciphersuites, error, error_size) ||
         !tls_hosts_check(settings->tls.hosts, settings->tls.host_count, error, error_size))
         return false;
-    if (!check_proxy(settings, error, error_size) || !check_clients(settings, error, error_size))
+    if (!check_proxy(settings, error, error_size) || !check_clients(settings, error, error_size) ||
+        !settings_collisions_check(settings, error, error_size))
         return false;
     if (*settings->listen.publish && settings->publish.outbox_bytes < 2 * settings->limits.message_bytes) {
         snprintf(

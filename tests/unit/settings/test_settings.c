@@ -345,6 +345,51 @@ static void networks_of_access_must_be_networks(void **state)
     fails_with(f, "access.allow_file: /nonexistent/networks: No such file");
 }
 
+static void no_two_listeners_share_an_address(void **state)
+{
+    static const struct {
+        const char *ws, *other;
+        bool good;
+    } rows[] = {
+        {"127.0.0.1:8080", "--listen.admin=127.0.0.1:8080", false},
+        {"127.0.0.1:8080", "--listen.admin=127.0.0.2:8080", true},
+        {"127.0.0.1:8080", "--listen.admin=127.0.0.1:8081", true},
+        {"0.0.0.0:8080", "--listen.admin=127.0.0.1:8080", false},
+        {"*:8080", "--listen.admin=127.0.0.1:8080", false},
+        {"[::1]:8080", "--listen.admin=127.0.0.1:8080", true},
+        {"[::1]:8080", "--listen.admin=[::1]:8080", false},
+        {"127.0.0.1:0", "--listen.admin=127.0.0.1:0", true},
+        {"unix:/run/a", "--listen.publish=127.0.0.1:6390 unix:/run/a", false},
+        {"unix:/run/a", "--listen.publish=127.0.0.1:6390 unix:/run/b", true},
+    };
+    struct fixture *f = *state;
+    set(f, "--auth.anonymous=on");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char argument[64];
+        snprintf(argument, sizeof argument, "--listen.ws=%s", rows[i].ws);
+        set(f, "--listen.admin=");
+        set(f, "--listen.publish=");
+        set(f, argument);
+        set(f, rows[i].other);
+        if (rows[i].good)
+            passes(f);
+        else
+            fails_with(f, "is taken by listen.ws already");
+    }
+    set(f, "--listen.publish=127.0.0.1:1 127.0.0.1:1");
+    fails_with(f, "is taken by listen.publish already");
+}
+
+static void only_a_topic_with_history_recovers(void **state)
+{
+    struct fixture *f = *state;
+    const char text[] = "[topic a]\nhistory_size=1\nrecover=on\n[topic b*]\nrecover=on\n";
+    set(f, "--auth.anonymous=on");
+    set(f, "--listen.ws=127.0.0.1:8080");
+    assert_true(config_read_text(f->config, "t", text, sizeof text - 1, f->error, sizeof f->error));
+    fails_with(f, "[topic b*]: recover needs history_size");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -363,6 +408,8 @@ int main(void)
         TEST(a_cookie_with_tokens_wants_named_origins),
         TEST(who_may_say_who_the_client_is_must_be_named),
         TEST(networks_of_access_must_be_networks),
+        TEST(no_two_listeners_share_an_address),
+        TEST(only_a_topic_with_history_recovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
