@@ -4,6 +4,7 @@
 #include "gateway/base/fdtable.h"
 #include "gateway/base/preflight.h"
 #include "gateway/base/roff.h"
+#include "gateway/key_files.h"
 #include "gateway/plan.h"
 
 #include <inttypes.h>
@@ -143,6 +144,10 @@ enum cli_status cli_read(int argc, char **argv, struct config *config, const str
     if (!read_settings(argc, argv, &request, config, error, error_size))
         return CLI_BAD_SETTINGS;
     if (!settings_check(settings, error, error_size)) {
+        config_blame(config, error, error_size);
+        return CLI_BAD_SETTINGS;
+    }
+    if (request.action == CLI_CHECK && !key_files_check(settings, error, error_size)) {
         config_blame(config, error, error_size);
         return CLI_BAD_SETTINGS;
     }

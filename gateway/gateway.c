@@ -4,7 +4,6 @@
 #include "gateway/acceptor.h"
 #include "gateway/admin.h"
 #include "gateway/admin_metrics.h"
-#include "gateway/auth/auth.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/control.h"
 #include "gateway/base/fdtable.h"
@@ -12,6 +11,7 @@
 #include "gateway/broker/engine_memory.h"
 #include "gateway/drain.h"
 #include "gateway/harden.h"
+#include "gateway/key_files.h"
 #include "gateway/listeners.h"
 #include "gateway/plan.h"
 #include "gateway/privileges.h"
@@ -98,17 +98,7 @@ static bool make_plan(struct gateway *gateway, uint32_t *capacity)
 /* Before anything else: a key that cannot be read should not first open listeners. */
 static bool load_auth(struct gateway *gateway)
 {
-    const struct settings *settings = gateway->settings;
-    const struct auth_config config = {
-        .hmac_secret = settings->auth.hmac_secret,
-        .public_keys = settings->auth.public_keys,
-        .jwks_file = settings->auth.jwks_file,
-        .algorithms = settings->auth.algorithms,
-        .audience = settings->auth.audience,
-        .issuer = settings->auth.issuer,
-        .leeway_s = settings->auth.leeway / 1000,
-    };
-    gateway->auth = auth_create(&config, gateway->error, sizeof gateway->error);
+    gateway->auth = key_files_auth(gateway->settings, gateway->error, sizeof gateway->error);
     return gateway->auth != NULL;
 }
 
@@ -231,26 +221,11 @@ static bool build_publisher(struct gateway *gateway)
     return true;
 }
 
-static struct tls_context *load_tls(const struct settings *settings, char *error, size_t error_size)
-{
-    struct tls_context_config config = {
-        .certificate_file = settings->tls.certificate,
-        .private_key_file = settings->tls.private_key,
-        .hosts = settings->tls.hosts,
-        .host_count = settings->tls.host_count,
-        .ciphersuites = settings->tls.ciphersuites,
-        .tickets = (unsigned)settings->tls.tickets,
-        .ticket_lifetime_s = settings->tls.ticket_rotation / 1000,
-    };
-    return tls_context_create(&config, error, error_size);
-}
-
 /* The file's keys, or a random one and the first of those in use. */
 static struct tls_ticket_keys *next_ticket_keys(const struct gateway *gateway, char *error, size_t error_size)
 {
-    const char *path = gateway->settings->tls.ticket_key_file;
-    if (*path)
-        return tls_ticket_keys_read(path, error, error_size);
+    if (*gateway->settings->tls.ticket_key_file)
+        return key_files_ticket_keys(gateway->settings, error, error_size);
     struct tls_ticket_keys *keys = tls_ticket_keys_create(gateway->ticket_keys);
     if (!keys)
         snprintf(error, error_size, "cannot make a ticket key: out of memory or random bytes");
@@ -322,7 +297,7 @@ static bool build_acceptors(struct gateway *gateway)
         struct acceptor_config config = {
             .shared = &gateway->shared, .number = (uint16_t)i, .ticket_keys = gateway->ticket_keys};
         if (*settings->listen.wss) {
-            config.tls = load_tls(settings, gateway->error, sizeof gateway->error);
+            config.tls = key_files_tls(settings, gateway->error, sizeof gateway->error);
             if (!config.tls)
                 return false;
             tls_certificates_note(&gateway->certificates, config.tls);
@@ -427,7 +402,7 @@ static bool reload_tls(struct gateway *gateway)
     char why[512] = "out of memory";
     bool ok = fresh != NULL;
     for (uint32_t i = 0; ok && i < gateway->acceptor_count; i++) {
-        fresh[i] = load_tls(gateway->settings, why, sizeof why);
+        fresh[i] = key_files_tls(gateway->settings, why, sizeof why);
         ok = fresh[i] != NULL;
     }
     /* Random keys have nothing to do with certificates: they go on as they are. */

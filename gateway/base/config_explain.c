@@ -92,16 +92,40 @@ static size_t set_key_at_beginning(const struct config *config, const char *sent
     return config->key_count;
 }
 
+/* Where the section stands that a sentence begins with ("[topic chat:*]: …"): the line of its first key; 0:
+ * none. */
+static uint32_t line_of_section(const struct config *config, const char *sentence)
+{
+    uint32_t first = 0;
+    for (size_t i = 0; i < config->repeated_count; i++) {
+        const struct repeated *repeated = &config->repeated[i];
+        for (size_t j = 0; j < repeated->count; j++) {
+            char title[400];
+            int len = snprintf(title, sizeof title, "[%s %s]", repeated->section->name,
+                               *config_item_name(repeated, j));
+            if (strncmp(sentence, title, (size_t)len) != 0)
+                continue;
+            for (size_t k = 0; k < repeated->section->key_count; k++) {
+                uint32_t line = repeated->lines[j * repeated->section->key_count + k];
+                if (line != 0 && (first == 0 || line < first))
+                    first = line;
+            }
+        }
+    }
+    return first;
+}
+
 void config_blame(const struct config *config, char *sentence, size_t size)
 {
     size_t index = set_key_at_beginning(config, sentence);
+    uint32_t from = index < config->key_count ? config->from[index] : line_of_section(config, sentence);
     explain(config, index, sentence, size);
-    char *copy = index < config->key_count ? strdup(sentence) : NULL;
+    char *copy = from != 0 ? strdup(sentence) : NULL;
     if (!copy)
         return;
-    if (config->from[index] == CONFIG_FROM_ARGUMENT)
+    if (from == CONFIG_FROM_ARGUMENT)
         snprintf(sentence, size, "--%s", copy);
     else
-        snprintf(sentence, size, "%s:%u: %s", config->file, config->from[index], copy);
+        snprintf(sentence, size, "%s:%u: %s", config->file, from, copy);
     free(copy);
 }

@@ -295,10 +295,12 @@ static void a_complaint_says_where_each_of_its_settings_stands(void **state)
     config_blame(f->config, f->error, sizeof f->error);
     assert_string_equal(f->error, "--number.bytes: this is not good");
     /* Names within names are others', and a section that repeats has lines of its own. */
-    snprintf(f->error, sizeof f->error, "[place north] number: xnumber.count number.counter number.count.x");
+    snprintf(f->error, sizeof f->error,
+             "test.conf:8: [place north] number: xnumber.count number.counter number.count.x");
     config_blame(f->config, f->error, sizeof f->error);
-    assert_string_equal(f->error, "[place north] number: xnumber.count number.counter number.count.x"
-                                  "\n  test.conf:8: [place north] number = 5");
+    assert_string_equal(f->error,
+                        "test.conf:8: [place north] number: xnumber.count number.counter number.count.x"
+                        "\n  test.conf:8: [place north] number = 5");
     /* What does not fit is cut. */
     snprintf(f->error, 48, "too much: number.count, text.word");
     config_blame(f->config, f->error, 48);
