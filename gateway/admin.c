@@ -70,15 +70,16 @@ static void accept_one(struct admin *admin)
         pause_accepting(admin, errno);
 }
 
-/* Ends what is overdue; returns milliseconds until the next deadline, -1 for none. */
+/* Ends what is overdue; returns milliseconds until the next deadline. */
 static int keep_time(struct admin *admin)
 {
-    uint64_t now = clock_monotonic_ms(), next = UINT64_MAX;
+    uint64_t now = clock_monotonic_ms(), next = admin_status_run(admin->status, now);
+    admin_stream_tell(admin, now);
     if (admin->accept_again_ms != 0 && admin->accept_again_ms <= now) {
         admin->accept_again_ms = 0;
         admin_set_accepting(admin, true);
     }
-    if (admin->accept_again_ms != 0)
+    if (admin->accept_again_ms != 0 && admin->accept_again_ms < next)
         next = admin->accept_again_ms;
     for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
         struct connection *connection = &admin->connections[i];
@@ -89,8 +90,6 @@ static int keep_time(struct admin *admin)
     }
     if (admin->stalled && next > now + STALL_MS)
         next = now + STALL_MS;
-    if (next == UINT64_MAX)
-        return -1;
     return next <= now ? 0 : (int)(next - now);
 }
 
@@ -120,6 +119,9 @@ static void *run(void *context)
         admin_jobs_go_on(admin);
     }
     pulse_end(&admin->pulse);
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        if (admin->connections[i].state == CONNECTION_LIVE)
+            admin_stream_end(admin, &admin->connections[i]);
     for (size_t i = 0; i < CONNECTIONS_MAX; i++)
         if (admin->connections[i].state != CONNECTION_FREE)
             admin_connection_close(admin, &admin->connections[i]);
@@ -155,15 +157,16 @@ struct admin *admin_create(const struct admin_config *config, char *error, size_
     bool mailed = mailbox_init(&admin->mailbox);
     pulse_init(&admin->pulse, &admin->mailbox);
     admin->api = admin_api_create(&admin->config, &admin->mailbox, admin->started_ms);
-    if (!admin->api)
+    admin->status = admin_status_create(&admin->config, &admin->mailbox, TOKEN_STATUS, admin->started_ms);
+    if (!admin->api || !admin->status || !admin_auth_init(&admin->auth, config->settings))
         errno = ENOMEM;
     else
         admin->desk = (struct admin_desk){.config = &admin->config,
                                           .started_ms = admin->started_ms,
                                           .api = admin_api_stats(admin->api),
-                                          .auth = &admin->auth};
-    admin_auth_init(&admin->auth, config->settings);
-    if (!admin->api || admin->epoll_fd < 0 || !mailed ||
+                                          .auth = &admin->auth,
+                                          .status = admin->status};
+    if (!admin->desk.status || admin->epoll_fd < 0 || !mailed ||
         !watch(admin->epoll_fd, config->listen_fd, TAG_LISTENER) ||
         !watch(admin->epoll_fd, admin->mailbox.wake_fd, TAG_MAILBOX)) {
         snprintf(error, error_size, "admin listener: %s", strerror(errno));
@@ -210,6 +213,10 @@ void admin_destroy(struct admin *admin)
     }
     mailbox_fini(&admin->mailbox);
     admin_api_destroy(admin->api);
+    admin_status_destroy(admin->status);
+    if (admin->reader)
+        ws_reader_destroy(admin->reader);
+    explicit_bzero(&admin->auth, sizeof admin->auth);
     if (admin->epoll_fd >= 0)
         close(admin->epoll_fd);
     if (admin->config.listen_fd >= 0)

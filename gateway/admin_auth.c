@@ -3,17 +3,28 @@
 
 #include "gateway/base/clock.h"
 
+#include <inttypes.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/rand.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-enum { PASSWORD_ROOM = 1024 };
+enum {
+    PASSWORD_ROOM = 1024,
+    TICKET_NAME_BYTES = 32,
+    TICKET_MAC_BYTES = 16,
+    TICKET_BYTES = 24 + 2 * TICKET_MAC_BYTES,
+    TICKET_S = 12 * 3600,
+};
 
-void admin_auth_init(struct admin_auth *auth, const struct settings *settings)
+bool admin_auth_init(struct admin_auth *auth, const struct settings *settings)
 {
     *auth =
         (struct admin_auth){.settings = settings, .reachable = settings_reachable(settings->listen.admin)};
+    return RAND_bytes(auth->ticket_key, sizeof auth->ticket_key) == 1;
 }
 
 const char *admin_auth_password(const struct admin_auth *auth)
@@ -137,6 +148,54 @@ enum admin_verdict admin_auth_check_key(struct admin_auth *auth, const struct th
     return judge(auth, peer,
                  same_secret(key, request->api_key) ||
                      (after_scheme(request->authorization, "apikey", &given) && same_secret(key, given)));
+}
+
+/* Two gateways on one host share a browser's cookies, so the name is this process's own. */
+static void ticket_name(const struct admin_auth *auth, char out[TICKET_NAME_BYTES])
+{
+    unsigned char mac[EVP_MAX_MD_SIZE] = {0};
+    unsigned len = sizeof mac;
+    HMAC(EVP_sha256(), auth->ticket_key, sizeof auth->ticket_key, (const unsigned char *)"name", 4, mac,
+         &len);
+    snprintf(out, TICKET_NAME_BYTES, "pushgate_status_%02x%02x%02x%02x", mac[0], mac[1], mac[2], mac[3]);
+}
+
+/* When it ends, and the proof that it was made here. */
+static void write_ticket(const struct admin_auth *auth, uint64_t until_s, char out[TICKET_BYTES])
+{
+    unsigned char mac[EVP_MAX_MD_SIZE] = {0};
+    unsigned len = sizeof mac;
+    int at = snprintf(out, TICKET_BYTES, "%" PRIu64 ".", until_s);
+    HMAC(EVP_sha256(), auth->ticket_key, sizeof auth->ticket_key, (const unsigned char *)out, (size_t)at, mac,
+         &len);
+    for (size_t i = 0; i < TICKET_MAC_BYTES; i++)
+        at += snprintf(out + at, TICKET_BYTES - (size_t)at, "%02x", mac[i]);
+}
+
+void admin_auth_ticket(const struct admin_auth *auth, uint64_t now_s, char out[ADMIN_TICKET_COOKIE_BYTES])
+{
+    char name[TICKET_NAME_BYTES], ticket[TICKET_BYTES];
+    ticket_name(auth, name);
+    write_ticket(auth, now_s + TICKET_S, ticket);
+    snprintf(out, ADMIN_TICKET_COOKIE_BYTES,
+             "%s=%s; Path=/status/live; Max-Age=%d; HttpOnly; SameSite=Strict", name, ticket, TICKET_S);
+}
+
+bool admin_auth_ticket_good(const struct admin_auth *auth, uint64_t now_s, struct http_slice cookie)
+{
+    char name[TICKET_NAME_BYTES], expected[TICKET_BYTES];
+    struct http_slice ticket;
+    size_t cursor = 0;
+    ticket_name(auth, name);
+    while (http_cookie_next(cookie, name, &cursor, &ticket) == PARSE_OK) {
+        uint64_t until_s = 0;
+        for (size_t i = 0; i < ticket.len && i < 12 && ticket.data[i] >= '0' && ticket.data[i] <= '9'; i++)
+            until_s = until_s * 10 + (uint64_t)(ticket.data[i] - '0');
+        write_ticket(auth, until_s, expected);
+        if (same_secret(expected, ticket) && now_s < until_s)
+            return true;
+    }
+    return false;
 }
 
 /* An address or localhost: what no stranger's DNS can point here. */

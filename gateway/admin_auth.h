@@ -18,6 +18,7 @@ struct admin_auth {
     const struct settings *settings;
     bool reachable; /* listen.admin is beyond loopback */
     struct throttle throttle;
+    uint8_t ticket_key[32];
     struct log_limit log;
     uint64_t wrong, throttled; /* secrets: that did not fit; that were not looked at */
 };
@@ -29,7 +30,9 @@ enum admin_verdict {
     ADMIN_THROTTLED, /* too many wrong ones before; it was not looked at */
 };
 
-void admin_auth_init(struct admin_auth *auth, const struct settings *settings);
+/* False without random bytes. */
+bool admin_auth_init(struct admin_auth *auth, const struct settings *settings)
+    __attribute__((warn_unused_result));
 
 /* What pages want: "" nothing. */
 const char *admin_auth_password(const struct admin_auth *auth);
@@ -39,6 +42,12 @@ enum admin_verdict admin_auth_check(struct admin_auth *auth, const char *passwor
 /* api.key, as X-API-Key or as Authorization: apikey KEY. */
 enum admin_verdict admin_auth_check_key(struct admin_auth *auth, const struct throttle_key *peer,
                                         const struct http_request *request);
+/* A cookie, "NAME=TICKET; …", that opens the stream of the status for half a day to whoever was shown the
+ * page. */
+enum { ADMIN_TICKET_COOKIE_BYTES = 256 };
+void admin_auth_ticket(const struct admin_auth *auth, uint64_t now_s, char out[ADMIN_TICKET_COOKIE_BYTES]);
+bool admin_auth_ticket_good(const struct admin_auth *auth, uint64_t now_s, struct http_slice cookie);
+
 /* Browsers name the page that asks in Origin. A page from elsewhere must not publish through its visitor's
  * browser, also not when its own name was made to resolve to this address (DNS rebinding). */
 bool admin_from_another_site(const struct http_request *request);

@@ -16,7 +16,7 @@ static uint32_t index_of(const struct admin *admin, const struct connection *con
     return (uint32_t)(connection - admin->connections);
 }
 
-static void release_input(struct admin *admin, struct connection *connection)
+void admin_connection_release_input(struct admin *admin, struct connection *connection)
 {
     if (connection->in_room > IN_BYTES_FIRST)
         admin->held_bytes -= connection->in_room - IN_BYTES_FIRST;
@@ -31,12 +31,20 @@ static size_t large(size_t bytes)
     return bytes > IN_BYTES_FIRST ? bytes : 0;
 }
 
-static void release_output(struct admin *admin, struct connection *connection)
+void admin_connection_release_output(struct admin *admin, struct connection *connection)
 {
     admin->held_bytes -= large(connection->out_bytes);
     free(connection->out);
     connection->out = NULL;
     connection->out_bytes = connection->out_sent = 0;
+}
+
+void admin_connection_set_output(struct admin *admin, struct connection *connection, char *out, size_t bytes)
+{
+    connection->out = out;
+    connection->out_bytes = bytes;
+    connection->out_sent = 0;
+    admin->held_bytes += large(bytes);
 }
 
 static void end_job(struct admin *admin, struct connection *connection)
@@ -51,15 +59,19 @@ void admin_connection_close(struct admin *admin, struct connection *connection)
 {
     close(connection->fd);
     end_job(admin, connection);
-    release_input(admin, connection);
-    release_output(admin, connection);
+    if (connection->live)
+        admin->live_count -=
+            connection->state == CONNECTION_LIVE || connection->state == CONNECTION_LINGERING;
+    free(connection->live);
+    admin_connection_release_input(admin, connection);
+    admin_connection_release_output(admin, connection);
     *connection = (struct connection){.fd = -1, .generation = connection->generation + 1};
     if (admin->accept_again_ms == 0)
         admin_set_accepting(admin, true);
 }
 
 /* Closes when epoll refuses, which would leave the connection deaf. */
-static void set_events(struct admin *admin, struct connection *connection, uint32_t events)
+void admin_connection_set_events(struct admin *admin, struct connection *connection, uint32_t events)
 {
     if (connection->events == events)
         return;
@@ -71,35 +83,35 @@ static void set_events(struct admin *admin, struct connection *connection, uint3
         connection->events = events;
 }
 
-static void start_lingering(struct admin *admin, struct connection *connection)
+void admin_connection_linger(struct admin *admin, struct connection *connection)
 {
     if (shutdown(connection->fd, SHUT_WR) != 0) {
         admin_connection_close(admin, connection);
         return;
     }
-    release_input(admin, connection);
+    admin_connection_release_input(admin, connection);
     connection->state = CONNECTION_LINGERING;
     connection->deadline_ms = clock_monotonic_ms() + LINGER_MS;
-    set_events(admin, connection, EPOLLIN);
+    admin_connection_set_events(admin, connection, EPOLLIN);
 }
 
 static void finish_response(struct admin *admin, struct connection *connection)
 {
-    release_output(admin, connection);
+    admin_connection_release_output(admin, connection);
     if (!connection->keep_alive) {
         if (connection->linger)
-            start_lingering(admin, connection);
+            admin_connection_linger(admin, connection);
         else
             admin_connection_close(admin, connection);
         return;
     }
     bool pipelined = connection->in_bytes > 0;
     if (!pipelined)
-        release_input(admin, connection);
+        admin_connection_release_input(admin, connection);
     connection->state = CONNECTION_READING;
     connection->deadline_ms = clock_monotonic_ms() + (pipelined ? admin->config.request_ms : IDLE_MS);
     /* EPOLLOUT comes back at once, for the request that is here already: others get their turn before it. */
-    set_events(admin, connection, pipelined ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    admin_connection_set_events(admin, connection, pipelined ? EPOLLIN | EPOLLOUT : EPOLLIN);
 }
 
 static void write_some(struct admin *admin, struct connection *connection)
@@ -114,7 +126,7 @@ static void write_some(struct admin *admin, struct connection *connection)
     if (connection->out_sent == connection->out_bytes)
         finish_response(admin, connection);
     else
-        set_events(admin, connection, EPOLLOUT);
+        admin_connection_set_events(admin, connection, EPOLLOUT);
 }
 
 static void take_too_much(struct admin_response *response)
@@ -126,7 +138,7 @@ static void take_too_much(struct admin_response *response)
 /* Takes the response's body. */
 static void respond(struct admin *admin, struct connection *connection, struct admin_response *response)
 {
-    char head[1024];
+    char head[2048];
     if (large(response->body_bytes) > admin->held_bytes_max - admin->held_bytes)
         take_too_much(response);
     size_t head_bytes = http_response_head(head, sizeof head, response->status, response->content_type,
@@ -145,10 +157,7 @@ static void respond(struct admin *admin, struct connection *connection, struct a
         admin_connection_close(admin, connection);
         return;
     }
-    connection->out = out;
-    connection->out_bytes = head_bytes + body_bytes;
-    connection->out_sent = 0;
-    admin->held_bytes += large(connection->out_bytes);
+    admin_connection_set_output(admin, connection, out, head_bytes + body_bytes);
     connection->state = CONNECTION_WRITING;
     connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;
     write_some(admin, connection);
@@ -176,7 +185,7 @@ static void start_waiting(struct admin *admin, struct connection *connection)
 {
     connection->state = CONNECTION_WAITING;
     connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;
-    set_events(admin, connection, 0);
+    admin_connection_set_events(admin, connection, 0);
 }
 
 /* False when too much is held already, or without memory. */
@@ -240,6 +249,45 @@ static void begin_job(struct admin *admin, struct connection *connection, const 
         go_on(admin, connection);
 }
 
+static void respond_status(struct admin *admin, struct connection *connection)
+{
+    struct admin_response response;
+    connection->wants_status = false;
+    admin_route_status(&admin->desk, &response);
+    respond(admin, connection, &response);
+}
+
+/* Now, or when the broker has told of topics. */
+static void tell_status(struct admin *admin, struct connection *connection)
+{
+    uint64_t now_ms = clock_monotonic_ms();
+    admin_status_look(admin->status, now_ms);
+    if (admin_status_fresh(admin->status, now_ms)) {
+        respond_status(admin, connection);
+        return;
+    }
+    start_waiting(admin, connection);
+    connection->wants_status = connection->state == CONNECTION_WAITING;
+    connection->deadline_ms = now_ms + STATUS_WAIT_MS;
+}
+
+void admin_answer_status(struct admin *admin)
+{
+    if (!admin_status_fresh(admin->status, clock_monotonic_ms()))
+        return;
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        if (admin->connections[i].wants_status)
+            respond_status(admin, &admin->connections[i]);
+}
+
+static void go_live(struct admin *admin, struct connection *connection, const struct http_request *request)
+{
+    if (admin->live_count >= LIVE_MAX)
+        respond_and_close(admin, connection, 503, "too many watch the status already");
+    else
+        admin_stream_begin(admin, connection, request, clock_monotonic_ms());
+}
+
 /* Answers one request, when a whole one is there. */
 static void process_input(struct admin *admin, struct connection *connection)
 {
@@ -248,7 +296,7 @@ static void process_input(struct admin *admin, struct connection *connection)
     enum parse_result result =
         http_request_parse(connection->in, connection->in_bytes, admin->body_bytes_max, &request);
     if (result == PARSE_MORE) {
-        set_events(admin, connection, EPOLLIN);
+        admin_connection_set_events(admin, connection, EPOLLIN);
         return;
     }
     if (result == PARSE_BAD) {
@@ -259,19 +307,30 @@ static void process_input(struct admin *admin, struct connection *connection)
     connection->keep_alive = request.keep_alive;
     connection->head_only = request.method == HTTP_METHOD_HEAD;
     admin_route(&admin->desk, &connection->peer, &request, &response);
-    if (response.status == 0 && response.api) {
+    switch (response.next) {
+    case ADMIN_BEGIN_JOB:
         begin_job(admin, connection, &request, &response); /* which reads the body where it stands */
         return;
-    }
-    if (response.status == 0 && !ask_broker(admin, connection, &response, request.body)) {
-        respond_and_close(admin, connection, 503, "too much is being published; try again");
+    case ADMIN_GO_LIVE:
+        go_live(admin, connection, &request);
         return;
+    case ADMIN_PUBLISH:
+        if (!ask_broker(admin, connection, &response, request.body)) {
+            respond_and_close(admin, connection, 503, "too much is being published; try again");
+            return;
+        }
+        break;
+    case ADMIN_TELL_STATUS:
+    case ADMIN_RESPOND:
+        break;
     }
     if (connection->state == CONNECTION_FREE)
         return;
     consume(connection, request.request_bytes); /* `request` is of no use from here on */
-    if (response.status != 0)
+    if (response.next == ADMIN_RESPOND)
         respond(admin, connection, &response);
+    else if (response.next == ADMIN_TELL_STATUS)
+        tell_status(admin, connection);
 }
 
 /* Room for at least one more byte. False: too much is held, or no memory. */
@@ -341,6 +400,9 @@ void admin_connection_serve(struct admin *admin, struct connection *connection, 
     case CONNECTION_WRITING:
         write_some(admin, connection);
         return;
+    case CONNECTION_LIVE:
+        admin_stream_serve(admin, connection, events);
+        return;
     case CONNECTION_LINGERING:
         discard_some(admin, connection);
         return;
@@ -385,6 +447,11 @@ void admin_take_answers(struct admin *admin)
         struct broker_request *request = (struct broker_request *)(void *)node;
         struct connection *connection = &admin->connections[request->token % CONNECTIONS_MAX];
         node = node->next;
+        if (request->token == TOKEN_STATUS) {
+            admin_status_answered(admin->status, request, clock_monotonic_ms());
+            admin_answer_status(admin);
+            continue;
+        }
         if (request->token & TOKEN_JOB) {
             take_job_answer(admin, connection, request);
             continue;
@@ -411,7 +478,9 @@ void admin_jobs_go_on(struct admin *admin)
 
 void admin_connection_expire(struct admin *admin, struct connection *connection)
 {
-    if (connection->state == CONNECTION_WAITING) {
+    if (connection->wants_status) {
+        respond_status(admin, connection);
+    } else if (connection->state == CONNECTION_WAITING) {
         end_job(admin, connection);
         respond_and_close(admin, connection, 503, "the publisher's thread did not answer in time");
     } else if (connection->state == CONNECTION_READING && connection->in_bytes > 0) {

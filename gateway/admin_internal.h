@@ -8,7 +8,9 @@
 #include "gateway/admin.h"
 #include "gateway/admin_api.h"
 #include "gateway/admin_auth.h"
+#include "gateway/admin_live.h"
 #include "gateway/admin_routes.h"
+#include "gateway/admin_status.h"
 #include "gateway/base/log.h"
 
 #include <pthread.h>
@@ -20,16 +22,21 @@ enum {
     IDLE_MS = 30000,                /* between requests */
     LINGER_MS = 2000,               /* for a peer that still sends to read why it was refused */
     TOKEN_JOB = CONNECTIONS_MAX,    /* bit of a token beside the index: what it names is a job's */
+    LIVE_MAX = 32,                  /* that stream the status */
+    STATUS_WAIT_MS = 1000,          /* for topics, then /status.json is answered without */
     TAG_LISTENER = CONNECTIONS_MAX, /* in place of an index */
     TAG_MAILBOX,
 };
+#define TOKEN_STATUS UINT64_MAX /* of what the status asks the broker */
 
-/* READING → (WAITING →) WRITING → READING, or → LINGERING → closed. Any state may close. */
+/* READING → (WAITING →) WRITING → READING, or → LINGERING → closed; READING → LIVE → LINGERING. Any state may
+ * close. */
 enum connection_state {
     CONNECTION_FREE,
     CONNECTION_READING,
     CONNECTION_WAITING, /* for the broker's answer */
     CONNECTION_WRITING,
+    CONNECTION_LIVE,      /* the status is streamed */
     CONNECTION_LINGERING, /* all is said; reads and forgets */
 };
 
@@ -48,6 +55,8 @@ struct connection {
     size_t in_bytes, in_room;
     char *out; /* one response */
     size_t out_bytes, out_sent;
+    struct admin_live *live; /* NULL: it does not stream */
+    bool wants_status;       /* WAITING for topics, with the status to be answered */
     bool keep_alive, head_only;
     bool linger; /* the peer may still be sending what nobody will read */
 };
@@ -70,8 +79,12 @@ struct admin {
     struct admin_api *api;
     struct admin_auth auth;
     struct admin_desk desk;
-    bool jobs_go_on; /* some connection's go_on is true */
-    bool stalled;    /* and it is a job that was told to come back */
+    struct admin_status *status;
+    struct ws_reader *reader; /* of all that stream; NULL until the first one */
+    size_t live_count;
+    uint64_t told_samples; /* they have heard of */
+    bool jobs_go_on;       /* some connection's go_on is true */
+    bool stalled;          /* and it is a job that was told to come back */
     struct connection connections[CONNECTIONS_MAX];
 };
 
@@ -95,3 +108,22 @@ void admin_connection_expire(struct admin *admin, struct connection *connection)
 void admin_take_answers(struct admin *admin);
 /* Jobs of the server API that may go on. */
 void admin_jobs_go_on(struct admin *admin);
+/* /status.json that waits for topics: answered when they are there. */
+void admin_answer_status(struct admin *admin);
+
+/* For streams. */
+void admin_connection_set_events(struct admin *admin, struct connection *connection, uint32_t events);
+/* Takes the buffer; there is none. */
+void admin_connection_set_output(struct admin *admin, struct connection *connection, char *out, size_t bytes);
+void admin_connection_release_output(struct admin *admin, struct connection *connection);
+void admin_connection_release_input(struct admin *admin, struct connection *connection);
+void admin_connection_linger(struct admin *admin, struct connection *connection);
+
+/* Upgrades, and begins with the whole status. `request` stands at the beginning of the connection's input. */
+void admin_stream_begin(struct admin *admin, struct connection *connection,
+                        const struct http_request *request, uint64_t now_ms);
+void admin_stream_serve(struct admin *admin, struct connection *connection, uint32_t events);
+/* A frame to each stream, when there is a new sample. */
+void admin_stream_tell(struct admin *admin, uint64_t now_ms);
+/* Says that the gateway stops, as far as it can be said at once. */
+void admin_stream_end(struct admin *admin, struct connection *connection);

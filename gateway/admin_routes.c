@@ -2,6 +2,8 @@
 #include "gateway/admin_routes.h"
 
 #include "gateway/admin_metrics.h"
+#include "gateway/base/clock.h"
+#include "gateway/status/status_files.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -17,6 +19,9 @@ static const char index_page[] =
     "<title>pushgate</title>\n"
     "<h1>pushgate " PUSHGATE_VERSION "</h1>\n"
     "<ul>\n"
+    "<li><a href=\"/status\">/status</a> shows what goes on, live; <a href=\"/status.json\">/status.json</a> "
+    "is "
+    "the same for programs\n"
     "<li><a href=\"/metrics\">/metrics</a> for Prometheus\n"
     "<li><a href=\"/healthz\">/healthz</a> answers 200 while the process works\n"
     "<li><a href=\"/readyz\">/readyz</a> answers 200 while clients are welcome, else 503\n"
@@ -104,6 +109,65 @@ static void get_metrics(const struct admin_desk *desk, struct admin_response *ou
                                    .body_bytes = bytes};
 }
 
+/* A ticket for the stream, in a cookie: not every browser sends a password that it was asked for with a
+ * WebSocket. */
+static void add_ticket(const struct admin_desk *desk, const char *more, struct admin_response *out)
+{
+    char cookie[ADMIN_TICKET_COOKIE_BYTES] = "";
+    if (*admin_auth_password(desk->auth))
+        admin_auth_ticket(desk->auth, clock_realtime_ms() / 1000, cookie);
+    snprintf(out->header_room, sizeof out->header_room, COMMON_HEADERS "%s%s%s%s", more,
+             *cookie ? "Set-Cookie: " : "", cookie, *cookie ? "\r\n" : "");
+    out->headers = out->header_room;
+}
+
+void admin_route_status(const struct admin_desk *desk, struct admin_response *out)
+{
+    struct json_out json = {0};
+    admin_status_write(desk->status, clock_monotonic_ms(), STATUS_SECONDS_ALL, &json);
+    if (json.failed)
+        json_out_fini(&json);
+    admin_route_answered(json.data, json.len, out);
+    add_ticket(desk, "", out);
+}
+
+static void get_status_json(const struct admin_desk *desk, struct admin_response *out)
+{
+    (void)desk;
+    *out = (struct admin_response){.next = ADMIN_TELL_STATUS};
+}
+
+static void get_file(const struct admin_desk *desk, const char *path, struct admin_response *out)
+{
+    for (size_t i = 0; i < status_file_count; i++) {
+        const struct status_file *file = &status_files[i];
+        if (strcmp(file->path, path) != 0)
+            continue;
+        respond(200, file->content_type, (const char *)file->data, file->bytes, out);
+        add_ticket(desk, "Content-Security-Policy: " STATUS_CSP "\r\nReferrer-Policy: no-referrer\r\n", out);
+    }
+}
+
+static void get_status(const struct admin_desk *desk, struct admin_response *out)
+{
+    get_file(desk, "/status", out);
+}
+
+static void get_status_css(const struct admin_desk *desk, struct admin_response *out)
+{
+    get_file(desk, "/status/page.css", out);
+}
+
+static void get_status_js(const struct admin_desk *desk, struct admin_response *out)
+{
+    get_file(desk, "/status/page.js", out);
+}
+
+static void get_plot_js(const struct admin_desk *desk, struct admin_response *out)
+{
+    get_file(desk, "/status/plot.js", out);
+}
+
 static void get_healthz(const struct admin_desk *desk, struct admin_response *out)
 {
     (void)desk;
@@ -169,7 +233,7 @@ static void post_publish(const struct admin_desk *desk, const struct throttle_ke
         admin_route_error(413, "the message is longer than limits.message_bytes", out);
         return;
     }
-    *out = (struct admin_response){0};
+    *out = (struct admin_response){.next = ADMIN_PUBLISH};
     switch (http_query_next(request->query, "topic", &cursor, out->topic, sizeof out->topic, &len)) {
     case PARSE_MORE:
         admin_route_error(400, "topic is missing: POST /publish?topic=NAME", out);
@@ -212,30 +276,82 @@ static void post_api(const struct admin_desk *desk, const struct throttle_key *p
         admin_route_error(413, "the body is longer than api.body_bytes", out);
         return;
     }
-    *out = (struct admin_response){.api = true, .api_method = method};
+    *out = (struct admin_response){.next = ADMIN_BEGIN_JOB, .api_method = method};
 }
 
 typedef void get_fn(const struct admin_desk *desk, struct admin_response *out);
 
+/* Who gets a page. */
+enum admission {
+    OPEN,    /* whoever asks, as balancers do */
+    GUARDED, /* who has the password, if there is one */
+    NEAR,    /* the same; without a password only who asks for an address or localhost */
+};
+
 static const struct {
     const char *path;
     get_fn *get;
-    bool open; /* to whoever asks, as balancers do */
+    enum admission admission;
 } pages[] = {
-    {"/", get_index, false},
-    {"/metrics", get_metrics, false},
-    {"/healthz", get_healthz, true},
-    {"/readyz", get_readyz, true},
+    {"/", get_index, GUARDED},
+    {"/metrics", get_metrics, GUARDED},
+    {"/healthz", get_healthz, OPEN},
+    {"/readyz", get_readyz, OPEN},
+    {"/status", get_status, NEAR},
+    {"/status.json", get_status_json, NEAR},
+    {"/status/page.css", get_status_css, NEAR},
+    {"/status/page.js", get_status_js, NEAR},
+    {"/status/plot.js", get_plot_js, NEAR},
 };
+
+/* A page of another site must not read this one through its visitor's browser, having made its own name
+ * resolve to this address: with a password it has none that fits, without one the name gives it away. False:
+ * answered. */
+static bool near_enough(const struct admin_desk *desk, const struct http_request *request,
+                        struct admin_response *out)
+{
+    if (*admin_auth_password(desk->auth) || admin_host_is_address(request))
+        return true;
+    admin_route_error(
+        403, "without admin.password this is shown only by an address or localhost, not by a name", out);
+    return false;
+}
 
 static void get_page(const struct admin_desk *desk, const struct throttle_key *peer,
                      const struct http_request *request, size_t page, struct admin_response *out)
 {
     enum admin_verdict verdict = ADMIN_MAY;
-    if (!pages[page].open)
+    if (pages[page].admission != OPEN)
         verdict = admin_auth_check(desk->auth, admin_auth_password(desk->auth), peer, request);
-    if (admit(verdict, &page_challenge, out))
+    if (admit(verdict, &page_challenge, out) &&
+        (pages[page].admission != NEAR || near_enough(desk, request, out)))
         pages[page].get(desk, out);
+}
+
+static void get_live(const struct admin_desk *desk, const struct throttle_key *peer,
+                     const struct http_request *request, struct admin_response *out)
+{
+    const char *error;
+    enum admin_verdict verdict = ADMIN_MAY;
+    if (!admin_auth_ticket_good(desk->auth, clock_realtime_ms() / 1000, request->cookie))
+        verdict = admin_auth_check(desk->auth, admin_auth_password(desk->auth), peer, request);
+    if (!admit(verdict, &page_challenge, out) || !near_enough(desk, request, out))
+        return;
+    if (!http_origin_allowed(request->origin, request->host, false, "") &&
+        !http_origin_allowed(request->origin, request->host, true, "")) { /* behind a proxy that ends TLS */
+        admin_route_error(403, "pages of other sites may not watch this one", out);
+        return;
+    }
+    int status = http_upgrade_status(request, &error);
+    if (status == 101) {
+        *out = (struct admin_response){.next = ADMIN_GO_LIVE};
+        return;
+    }
+    admin_route_error(status, error, out);
+    if (status == 426)
+        out->headers = COMMON_HEADERS "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+    else if (status == 405)
+        out->headers = COMMON_HEADERS "Allow: GET\r\n";
 }
 
 static void refuse_method(const char *sentence, const char *headers, struct admin_response *out)
@@ -271,6 +387,10 @@ void admin_route(const struct admin_desk *desk, const struct throttle_key *peer,
             post_publish(desk, peer, request, out);
         else
             refuse_method("publish with POST", COMMON_HEADERS "Allow: POST\r\n", out);
+        return;
+    }
+    if (http_slice_is(request->path, "/status/live")) {
+        get_live(desk, peer, request, out);
         return;
     }
     for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {

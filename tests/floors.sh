@@ -53,7 +53,7 @@ check() {
         }
         BEGIN {
             floors["base"] = 1
-            floors["settings"] = floors["tls"] = floors["auth"] = floors["broker"] = floors["adapter"] = floors["proxy"] = floors["demo"] = 2
+            floors["settings"] = floors["tls"] = floors["auth"] = floors["broker"] = floors["adapter"] = floors["proxy"] = floors["demo"] = floors["status"] = 2
             floors["conn"] = 3
         }
         FNR == 1 {
