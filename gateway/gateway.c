@@ -8,6 +8,7 @@
 #include "gateway/base/control.h"
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
+#include "gateway/base/log_writer.h"
 #include "gateway/broker/engine_memory.h"
 #include "gateway/drain.h"
 #include "gateway/harden.h"
@@ -31,6 +32,7 @@
 #include <unistd.h>
 
 enum {
+    READY_FLUSH_MS = 100,
     PROXY_ANSWER_EXTRA = 64 * 1024, /* beside one message: channels, info and the like */
 };
 
@@ -356,6 +358,15 @@ static bool drop_privileges(struct gateway *gateway)
     return true;
 }
 
+/* As whom the file will be opened again. Lines before this went to stderr. */
+static bool open_log(struct gateway *gateway)
+{
+    if (!log_writer_start(gateway->settings->log.file, gateway->error, sizeof gateway->error))
+        return false;
+    listeners_log(&gateway->listeners);
+    return true;
+}
+
 static bool not_started(struct gateway *gateway, const char *what)
 {
     snprintf(gateway->error, sizeof gateway->error, "cannot start the %s: %s", what, strerror(errno));
@@ -488,7 +499,9 @@ static void serve(struct gateway *gateway, enum control_request request)
         if (control_phase(&gateway->control) <= PHASE_GRACE)
             reload(gateway);
         break;
-    case CONTROL_REOPEN_LOGS: /* stderr stays what it is */
+    case CONTROL_REOPEN_LOGS:
+        log_writer_reopen();
+        break;
     case CONTROL_NOTHING:
     case CONTROL_REQUEST_COUNT:
         break;
@@ -606,7 +619,7 @@ static bool start(struct gateway *gateway)
            listeners_open(&gateway->listeners, gateway->settings, gateway->acceptor_count, gateway->error,
                           sizeof gateway->error) &&
            build_publisher(gateway) && build_acceptors(gateway) && build_admin(gateway) &&
-           drop_privileges(gateway) && start_threads(gateway) && watch_threads(gateway);
+           drop_privileges(gateway) && open_log(gateway) && start_threads(gateway) && watch_threads(gateway);
 }
 
 int gateway_run(const struct settings *settings)
@@ -617,6 +630,7 @@ int gateway_run(const struct settings *settings)
     gateway->settings = settings;
     gateway->started_ms = clock_realtime_ms();
     log_setup((enum log_level)settings->log.level, (enum log_format)settings->log.format);
+    log_set_priorities((enum log_priorities)settings->log.priorities);
     harden_process(settings->debug.core_dumps);
     if (!control_init(&gateway->control)) {
         log_event(LOG_ERROR, "start_failed", "error=cannot wait for signals: %s", strerror(errno));
@@ -624,6 +638,7 @@ int gateway_run(const struct settings *settings)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log that has met RLIMIT_FSIZE is no reason to end */
     supervise_init(&gateway->supervise);
     bool ok = start(gateway);
     if (ok)
@@ -636,13 +651,16 @@ int gateway_run(const struct settings *settings)
                                     .reactor_count = gateway->reactors_started,
                                     .reactor_stats = gateway->reactor_stats};
     if (ok) {
-        control_set_phase(&gateway->control, PHASE_RUNNING);
-        tell_ready(gateway);
         log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u",
                   PUSHGATE_VERSION, gateway->acceptor_count, gateway->reactor_count,
                   gateway->ports[0].capacity);
+        log_writer_flush(READY_FLUSH_MS); /* whoever waits for readiness may look at the log then */
+        control_set_phase(&gateway->control, PHASE_RUNNING);
+        tell_ready(gateway);
     } else {
         log_event(LOG_ERROR, "start_failed", "error=%s", gateway->error);
+        if (*settings->log.file) /* whoever started it looks at stderr */
+            fprintf(stderr, "pushgate: %s\n", gateway->error);
         control_ask(&gateway->control, CONTROL_END);
     }
     run(gateway);
@@ -650,6 +668,7 @@ int gateway_run(const struct settings *settings)
     if (ok)
         log_event(LOG_INFO, "stopped", "version=%s", PUSHGATE_VERSION);
     supervise_fini(&gateway->supervise);
+    log_writer_stop();
     control_fini(&gateway->control);
     free(gateway);
     return ok ? 0 : 1;
