@@ -4,6 +4,7 @@
 #include "gateway/acceptor.h"
 #include "gateway/admin.h"
 #include "gateway/admin_metrics.h"
+#include "gateway/admission.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/control.h"
 #include "gateway/base/fdtable.h"
@@ -40,7 +41,7 @@ struct gateway {
     const struct settings *settings;
     struct privileges privileges;
     struct listeners listeners;
-    struct ip_limit *ip_limit;
+    struct admission admission;
     struct reactor **reactors;
     struct mailbox **reactor_mail;
     const struct reactor_stats **reactor_stats;
@@ -164,7 +165,7 @@ static bool build_reactors(struct gateway *gateway, uint32_t capacity)
             .private_fds = gateway->private_fds,
             .transfer_fd = pair[1],
             .port = &gateway->ports[i],
-            .ip_limit = gateway->ip_limit,
+            .ip_limit = gateway->admission.ip_limit,
             .auth = gateway->auth,
             .proxy = gateway->proxy,
         };
@@ -290,14 +291,16 @@ static bool build_acceptors(struct gateway *gateway)
         .settings = settings,
         .ports = gateway->ports,
         .port_count = gateway->reactor_count,
-        .ip_limit = gateway->ip_limit,
         .broker_mail = broker_mailbox(gateway->broker),
         .auth = gateway->auth,
         .connection_limit = settings->limits.connections,
     };
+    admission_share(&gateway->admission, &gateway->shared);
     for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
-        struct acceptor_config config = {
-            .shared = &gateway->shared, .number = (uint16_t)i, .ticket_keys = gateway->ticket_keys};
+        struct acceptor_config config = {.shared = &gateway->shared,
+                                         .number = (uint16_t)i,
+                                         .ticket_keys = gateway->ticket_keys,
+                                         .access = gateway->admission.access};
         if (*settings->listen.wss) {
             config.tls = key_files_tls(settings, gateway->error, sizeof gateway->error);
             if (!config.tls)
@@ -467,7 +470,8 @@ static void reload(struct gateway *gateway)
     supervise_reloading(&gateway->supervise);
     /* Apart from one another: a key set that is being written must not hold up a new certificate. */
     bool tls = reload_tls(gateway), auth = reload_auth(gateway);
-    gateway->reload_failed = !tls || !auth;
+    bool networks = admission_reload(&gateway->admission, gateway->acceptors, gateway->acceptor_count);
+    gateway->reload_failed = !tls || !auth || !networks;
     describe(gateway, status);
     supervise_reloaded(&gateway->supervise, clock_monotonic_ms(), status);
 }
@@ -561,8 +565,7 @@ static void tear_down(struct gateway *gateway)
     for (uint32_t i = 0; gateway->ports && i < gateway->reactor_count; i++)
         if (gateway->ports[i].transfer_fd >= 0)
             close(gateway->ports[i].transfer_fd);
-    if (gateway->ip_limit)
-        ip_limit_destroy(gateway->ip_limit);
+    admission_fini(&gateway->admission);
     listeners_fini(&gateway->listeners);
     tls_ticket_keys_release(gateway->ticket_keys);
     tls_certificates_fini(&gateway->certificates);
@@ -609,11 +612,9 @@ static bool start(struct gateway *gateway)
         return false;
     }
     if (!privileges_plan(gateway->settings, &gateway->privileges, gateway->error, sizeof gateway->error) ||
-        !load_auth(gateway))
+        !load_auth(gateway) ||
+        !admission_init(&gateway->admission, gateway->settings, gateway->error, sizeof gateway->error))
         return false;
-    gateway->ip_limit = ip_limit_create(gateway->settings->limits.connections_per_ip);
-    if (!gateway->ip_limit)
-        return no_memory(gateway);
     return make_plan(gateway, &capacity) && build_proxy(gateway) && build_reactors(gateway, capacity) &&
            build_broker(gateway) &&
            listeners_open(&gateway->listeners, gateway->settings, gateway->acceptor_count, gateway->error,
