@@ -67,9 +67,10 @@ static bool go_on(struct acceptor *acceptor, struct pending *pending)
 static void refuse_sender(struct acceptor *acceptor, struct pending *pending, enum handshake_failure why,
                           const char *error)
 {
-    static struct log_limit limit;
+    /* Each by itself: strangers that knock must not hide a balancer that is set up wrongly. */
+    static struct log_limit limits[HANDSHAKE_FAILURE_COUNT];
     char from[ADDRESS_TEXT_MAX];
-    log_limited(&limit, LOG_WARN, "proxy_header_refused", "listener=%s from=%s error=%s",
+    log_limited(&limits[why], LOG_WARN, "proxy_header_refused", "listener=%s from=%s error=%s",
                 pending->transport == TRANSPORT_WSS ? "wss" : "ws",
                 address_format(&pending->client, from, sizeof from), error);
     pending_close(acceptor, pending, why);
