@@ -44,9 +44,10 @@ function(completion program)
   set(DOCUMENTS ${DOCUMENTS} ${output} PARENT_SCOPE)
 endfunction()
 
-manual(pushgate 8 "OPTIONS=pushgate --print-man=options")
+manual(pushgate 8 "OPTIONS=pushgate --print-man=options" "COMMANDS=pushgate --print-man=ctl-commands"
+       "ASKING=pushgate --print-man=ctl-options")
 manual(pushgate.conf 5 "SETTINGS=pushgate --print-man=settings")
 manual(pushgate-load 1 "OPTIONS=pushgate-load --print-man=options" "MODES=pushgate-load --print-man=modes")
-completion(pushgate "WORDS=pushgate --print-words")
+completion(pushgate "WORDS=pushgate --print-words" "CTL=pushgate --print-words=ctl")
 completion(pushgate-load "WORDS=pushgate-load --print-words")
 add_custom_target(documents ALL DEPENDS ${DOCUMENTS})

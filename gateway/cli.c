@@ -36,6 +36,9 @@ static const struct {
     {"--print-config-sample", CLI_SAMPLE},
     {"--print-man=options", CLI_MAN_OPTIONS},
     {"--print-man=settings", CLI_MAN_SETTINGS},
+    {"--print-man=ctl-commands", CLI_MAN_CTL_COMMANDS},
+    {"--print-man=ctl-options", CLI_MAN_CTL_OPTIONS},
+    {"--print-words=ctl", CLI_WORDS_CTL},
     {"--print-words", CLI_WORDS},
 };
 
@@ -211,6 +214,7 @@ void cli_print_words(FILE *out)
     for (size_t i = 0; i < OPTION_COUNT; i++)
         fprintf(out, "%.*s%s%s\n", (int)strcspn(options[i].argument, ","), options[i].argument,
                 options[i].value ? "= " : "", options[i].value ? options[i].value : "");
+    fputs("ctl\n", out);
     config_print_words(settings_keys, settings_key_count, out);
 }
 

@@ -19,7 +19,10 @@ enum cli_action {
     CLI_SAMPLE,
     CLI_MAN_OPTIONS,
     CLI_MAN_SETTINGS,
+    CLI_MAN_CTL_COMMANDS,
+    CLI_MAN_CTL_OPTIONS,
     CLI_WORDS,
+    CLI_WORDS_CTL,
 };
 
 enum cli_status {

@@ -42,6 +42,15 @@ static int act(enum cli_action action, const struct settings *settings)
     case CLI_MAN_SETTINGS:
         cli_print_man_settings(stdout);
         break;
+    case CLI_MAN_CTL_COMMANDS:
+        ctl_print_man_commands(stdout);
+        break;
+    case CLI_MAN_CTL_OPTIONS:
+        ctl_print_man_options(stdout);
+        break;
+    case CLI_WORDS_CTL:
+        ctl_print_words(stdout);
+        break;
     case CLI_WORDS:
         cli_print_words(stdout);
         break;

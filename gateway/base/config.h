@@ -28,6 +28,7 @@ enum config_type {
 enum config_change {
     CONFIG_RESTART, /* a restart */
     CONFIG_REREAD,  /* SIGHUP reads the file that it names again; another name needs a restart */
+    CONFIG_RUNTIME, /* pushgate ctl sets it, until the next start */
 };
 
 struct config_key {

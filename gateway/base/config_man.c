@@ -10,6 +10,8 @@ static const char *change_text(const struct config_key *key)
     switch (key->change) {
     case CONFIG_REREAD:
         return "SIGHUP reads the file again; another name needs a restart.";
+    case CONFIG_RUNTIME:
+        return "pushgate ctl sets it until the next start; a change in the file needs a restart.";
     case CONFIG_RESTART:
         break;
     }

@@ -1,10 +1,11 @@
-// Man pages and completion as the build makes them: they say what --help says, and readers of man pages find no fault in them.
+// Man pages, completion and OPERATIONS.md: they say what --help and the code say, and readers of man pages find no fault in them.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { binary } from './lib/gateway.mjs';
 
 const build = join(binary, '..');
@@ -48,6 +49,12 @@ test('pushgate(8) and pushgate-load(1) have every option of --help', () => {
   const options = [...usage.matchAll(/^ {2}(--.*?\S) {2,}(.*)$/gm)];
   assert.ok(options.length >= 5);
   for (const [, option, text] of options) assert.ok(page.includes(`${option} ${text}`), option);
+
+  const ctl = execFileSync(binary, ['ctl', '--help'], { encoding: 'utf8' });
+  const asks = [...ctl.matchAll(/^ {2}([a-z][a-z-]*)(?: .*)?$/gm)].map(([, name]) => name);
+  assert.ok(asks.length > 8, `${asks.length} commands`);
+  for (const name of asks) assert.match(page, new RegExp(` ${name} `));
+  for (const [, name] of ctl.matchAll(/^ {2}(--[a-z-]+)/gm)) assert.ok(page.includes(name), name);
 
   const loadPage = read(pages.load), help = execFileSync(load, ['--help'], { encoding: 'utf8' });
   const rows = [...help.matchAll(/^ {2}(--\S+(?: VALUE')?)\n {8}(.*?)(?: \(([^()]*)\))?$/gm)];
@@ -103,6 +110,11 @@ test('completion offers settings, values and files', t => {
   assert.deepEqual(offers('pushgate --config other.conf --ch', { folder }), ['--check']);
   assert.ok(offers('pushgate ').length > 60);
 
+  assert.ok(offers('pushgate c').includes('ctl'));
+  assert.ok(offers('pushgate ctl co').includes('connections'));
+  assert.deepEqual(offers('pushgate ctl connections --config=other', { folder }), ['other.conf']);
+  assert.ok(!offers('pushgate ctl --').includes('--log.level='));
+
   assert.deepEqual(offers('pushgate-load s'), ['storm', 'slow']);
   assert.deepEqual(offers('pushgate-load storm --handshakes='), ['both', 'full', 'resumed']);
   assert.deepEqual(offers('pushgate-load storm --handshakes f'), ['full']);
@@ -138,4 +150,68 @@ os.waitpid(pid, 0)`;
   const { status, stderr } = run('python3', '-c', typing, join(build, 'completion/pushgate'));
   assert.equal(stderr, '');
   assert.equal(status, 0);
+});
+
+const root = fileURLToPath(new URL('../../', import.meta.url));
+const source = path => readFileSync(join(root, path), 'utf8');
+/** Rows of the tables between a heading and the next one of its depth. */
+const rows = (text, heading) => {
+  const from = text.indexOf(`\n${heading}\n`);
+  assert.ok(from >= 0, heading);
+  const depth = heading.match(/^#+/)[0].length, body = from + heading.length + 2, end = text.slice(body).search(new RegExp(`^#{1,${depth}} `, 'm'));
+  return text.slice(body, end < 0 ? undefined : body + end).split('\n').filter(line => line.startsWith('| `')).map(line => line.split(/(?<!\\)\|/).slice(1, -1).map(cell => cell.trim()));
+};
+const names = table => table.map(([name]) => name.replaceAll('`', '')).sort();
+
+test('OPERATIONS.md explains every close reason with its codes, every refusal and every warning, and none that does not exist', () => {
+  const page = source('deploy/OPERATIONS.md');
+
+  const reasons = [...source('gateway/conn/close_reason.h').matchAll(/X\(CLOSE_\w+, "(\w+)", (\d+), (\d+),/g)].filter(([, label]) => label !== 'none');
+  const ends = rows(page, '### Why connections end');
+  assert.ok(reasons.length >= 15);
+  assert.deepEqual(names(ends), reasons.map(([, label]) => label).sort());
+  for (const [, label, code, centrifuge] of reasons) {
+    const [, told] = ends.find(([name]) => name === `\`${label}\``);
+    const expected = code === '0' ? '–' : centrifuge === '0' ? code : `${code}/${centrifuge}`;
+    assert.equal(told.replace(/ .*/, ''), expected, label);
+  }
+
+  const failures = [...source('gateway/conn/stats.h').match(/define HANDSHAKE_FAILURES[^]*?\n\n/)[0].matchAll(/X\(HANDSHAKE_\w+, "(\w+)"\)/g)].map(([, label]) => label);
+  assert.ok(failures.length >= 15);
+  assert.deepEqual(names(rows(page, '### Who does not get in')), failures.sort());
+
+  const events = new Map();
+  for (const file of execFileSync('git', ['ls-files', 'gateway/*.c'], { cwd: root, encoding: 'utf8' }).trim().split('\n'))
+    for (const [, level, event] of source(file).matchAll(/log_(?:event\(|limited\([^,]*,)\s*LOG_(WARN|ERROR),\s*"(\w+)"/g)) events.set(event, (events.get(event) ?? new Set()).add(level.toLowerCase()));
+  const told = rows(page, '### Warnings and errors in the log');
+  assert.ok(events.size > 20);
+  assert.deepEqual(names(told), [...events.keys()].sort());
+  for (const [name, levels] of told) assert.deepEqual(levels.split(', ').sort(), [...events.get(name.replaceAll('`', ''))].sort(), name);
+});
+
+test('settings and metrics that the manuals name exist', () => {
+  const help = execFileSync(binary, ['--help'], { encoding: 'utf8' });
+  const settings = new Set([...help.matchAll(/^ {2}--([a-z_]+\.[a-z_]+)=/gm)].map(([, name]) => name));
+  const sections = [...new Set([...settings].map(name => name.split('.')[0]))].join('|');
+  const metrics = source('gateway/admin_metrics.c');
+  for (const path of ['README.md', 'deploy/OPERATIONS.md']) {
+    const page = source(path);
+    for (const [, name] of page.matchAll(new RegExp(`\`(?:--)?((?:${sections})\\.[a-z_]+)(?=[\` =])`, 'g')))
+      assert.ok(settings.has(name) || settings.has(name.replace(/_file$/, '')), `${path}: ${name}`);
+    for (const [, name] of page.matchAll(/\b(pushgate_[a-z_]+)(?=[`{)\[])/g))
+      assert.ok(metrics.includes(name) || metrics.includes(name.replace(/^pushgate_/, '')), `${path}: ${name}`);
+  }
+});
+
+test('links between the manuals lead somewhere, those of alerts too', () => {
+  const anchors = path => [...source(path).matchAll(/^#+ (.*)$/gm)].map(([, title]) => title.toLowerCase().replace(/[^\w\- ]/g, '').replaceAll(' ', '-'));
+  for (const path of ['README.md', 'deploy/OPERATIONS.md'])
+    for (const [, link] of source(path).matchAll(/\]\(([^)\s]+)\)/g)) {
+      if (/^https?:/.test(link)) continue;
+      const [file, anchor] = link.split('#'), target = file ? join(path, '..', file) : path;
+      assert.ok(existsSync(join(root, target)), `${path}: ${link}`);
+      if (anchor) assert.ok(anchors(target).includes(anchor), `${path}: ${link}`);
+    }
+  for (const [, file, anchor] of source('deploy/prometheus/rules.yml').matchAll(/runbook_url: (\S+)#(\S+)/g))
+    assert.ok(anchors(file.replace(/^https:\/\/.*\/(?=README\.md|deploy\/)/, '')).includes(anchor), `${file}#${anchor}`);
 });
