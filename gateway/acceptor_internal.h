@@ -74,6 +74,8 @@ struct acceptor {
     uint32_t accept_pause_until;     /* tick; meaningful while !listening */
     struct transfer_batch **batches; /* per reactor, made at first use */
     uint32_t batches_waiting;        /* with something in them */
+    uint32_t neighbours_port;        /* the reactor that the next ones go to, ... */
+    uint32_t neighbours_left;        /* ... so many of them */
     uint32_t ended_since_trim;       /* handshakes whose memory the allocator may still hold */
     uint32_t trimmed_at;             /* tick */
     struct index_list_u32 {

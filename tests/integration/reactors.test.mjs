@@ -41,6 +41,19 @@ test('least_connections fills up what others have left, round_robin goes on in t
   }
 });
 
+test('with many connections, those that follow each other are neighbours in one reactor, and loads stay close', async t => {
+  const gateway = await own(t, { 'threads.reactors': 3, 'threads.acceptors': 1, 'limits.connections_per_ip': 0 });
+  const first = await open(gateway, 3 * 1023);
+  assert.deepEqual(await loads(gateway, 3), [1023, 1023, 1023]);
+  const run = await open(gateway, 64);
+  assert.deepEqual((await loads(gateway, 3)).sort((a, b) => a - b), [1023, 1023, 1087]);
+  const rest = await open(gateway, 300);
+  const now = await loads(gateway, 3);
+  assert.ok(Math.max(...now) - Math.min(...now) <= 64, String(now));
+  assert.equal(now.reduce((sum, load) => sum + load), 3 * 1023 + 364);
+  [...first, ...run, ...rest].forEach(socket => socket.close());
+});
+
 test('threads.reactors=0 starts as many reactors as limits.connections needs under the limit of descriptors', async t => {
   const few = await own(t, { 'threads.reactors': 0 });
   assert.equal(started(few), availableParallelism());
