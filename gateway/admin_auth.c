@@ -53,7 +53,7 @@ static bool after_scheme(struct http_slice authorization, const char *scheme, st
     while (len < authorization.len && authorization.data[len] == ' ')
         len++;
     *rest = (struct http_slice){authorization.data + len, authorization.len - len};
-    return true;
+    return rest->len > 0;
 }
 
 static bool is_base64(struct http_slice text)

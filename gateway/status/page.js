@@ -3,7 +3,7 @@ import { Plot } from "./plot.js";
 
 const SECONDS = 300, TOP_SHOWN = 10, REACTORS_SHOWN = 16;
 const BACKOFF_FIRST = 500, BACKOFF_LAST = 10000, SILENT_AFTER = 5000, HIDDEN_AFTER = 60000;
-const DAY = 86400;
+const DAY = 86400, NBSP = "\u00a0"; // a number and its unit stay on one line
 const $ = id => document.getElementById(id);
 
 /* Numbers as people read them */
@@ -20,17 +20,18 @@ function bytes(value) {
   const units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
   while (value >= 1024 && unit < units.length - 1) { value /= 1024; unit++; }
-  return (unit === 0 ? count(value) : three(value)) + " " + units[unit];
+  return (unit === 0 ? count(value) : three(value)) + NBSP + units[unit];
 }
 const byteRate = value => bytes(value) + "/s";
-const percent = value => three(value) + " %";
+const percent = value => three(value) + NBSP + "%";
 function latency(ms) {
-  return ms < 1 ? count(ms * 1000) + " µs" : ms < 1000 ? three(ms) + " ms" : three(ms / 1000) + " s";
+  const [value, unit] = ms < 1 ? [count(ms * 1000), "µs"] : ms < 1000 ? [three(ms), "ms"] : [three(ms / 1000), "s"];
+  return value + NBSP + unit;
 }
 function duration(seconds) {
   const s = Math.floor(seconds), parts = [[Math.floor(s / DAY), "d"], [Math.floor(s / 3600) % 24, "h"], [Math.floor(s / 60) % 60, "min"], [s % 60, "s"]];
   const first = parts.findIndex(([value]) => value > 0);
-  return first < 0 ? "0 s" : parts.slice(first, first + 2).map(([value, unit]) => `${value} ${unit}`).join(" ");
+  return first < 0 ? `0${NBSP}s` : parts.slice(first, first + 2).map(([value, unit]) => value + NBSP + unit).join(" ");
 }
 const plural = (value, one, many) => `${count(value)} ${value === 1 ? one : many}`;
 

@@ -54,7 +54,7 @@ describe('status page', () => {
     assert.ok(near(await cell(page, 'totals', 'Deliveries'), json.totals.deliveries));
     assert.match(await page.locator('#totals tr[data-name="Deliveries"] td').innerText(), /^\d{1,3}(,\d{3})+$/, 'with thousands separated');
     assert.match(await page.locator('#phase').innerText(), /Running/);
-    assert.match(await page.locator('#certificates').innerText(), /soon: 1 d 2\d h/);
+    assert.match(await page.locator('#certificates').innerText(), /soon: 1\sd 2\d\sh/);
     const earlier = await cell(page, 'totals', 'Deliveries');
     await until('the figures move', async () => (await cell(page, 'totals', 'Deliveries')) > earlier);
     await until('the plots are drawn', async () => (await page.locator('.line-0').nth(3).getAttribute('d'))?.includes('L'));

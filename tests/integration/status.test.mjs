@@ -117,7 +117,7 @@ describe('status', () => {
     assert.equal(after.totals.publishes - before, 300);
     const seconds = after.series.newest - began, row = after.series.publishes.slice(-seconds);
     const sum = row.reduce((a, b) => a + b, 0);
-    assert.ok(Math.abs(sum - 300) <= 15, `${sum} of 300 in ${JSON.stringify(row)}`); // a sample may be a few milliseconds late
+    assert.ok(Math.abs(sum - 300) <= (measurable ? 45 : 90), `${sum} of 300 in ${JSON.stringify(row)}`); // samples may be late
     assert.ok(end.series.count <= 10);
     for (const [name, values] of Object.entries(after.series))
       if (Array.isArray(values)) assert.equal(values.length, after.series.count, name);
