@@ -24,7 +24,6 @@ enum {
     TRIM_AFTER = 256, /* handshakes: a few MiB of OpenSSL's */
     TRIM_EVERY_MS = 1000,
     ADVANCE_BUDGET = 1024,
-    REFUSED_MAX = 256, /* connections past their address' limit that may wait to be told so */
 };
 
 #define EVENT_LISTENER UINT64_MAX /* − transport */
@@ -38,6 +37,7 @@ struct acceptor *acceptor_create(const struct acceptor_config *config, char *err
     acceptor->config = *config;
     acceptor->shared = config->shared;
     acceptor->tls = config->tls;
+    acceptor->access = config->access ? access_retain(config->access) : NULL;
     if (config->ticket_keys)
         acceptor->ticket_keys = tls_ticket_keys_retain(config->ticket_keys);
     if (acceptor->tls)
@@ -116,31 +116,19 @@ static void begin(struct acceptor *acceptor, int fd, enum transport transport, c
     *pending = (struct pending){.fd = fd,
                                 .generation = acceptor->next_generation++,
                                 .transport = (uint8_t)transport,
-                                .state = transport == TRANSPORT_WSS ? PENDING_TLS : PENDING_HTTP,
-                                .ip_handle = ip_limit_acquire(acceptor->shared->ip_limit, address)};
+                                .state = PENDING_PROXY,
+                                .refusal = HANDSHAKE_FAILURE_COUNT,
+                                .ip_handle = IP_LIMIT_NONE,
+                                .client = address_from_sockaddr(address)};
     counter_add(&acceptor->stats.handshaking, 1);
-    if (pending->ip_handle == IP_LIMIT_REFUSED) {
-        pending->refused_per_ip = true;
-        pending->ip_handle = IP_LIMIT_NONE;
-        if (acceptor->refused++ >=
-            REFUSED_MAX) { /* a limit that let one address take all slots would be none */
-            pending_close(acceptor, pending, HANDSHAKE_PER_IP);
-            return;
-        }
-    }
+    if (!pending_arrive(acceptor, pending))
+        return;
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a push must not wait for an ACK */
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = acceptor_event_data(acceptor, pending)};
     if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
         pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
         return;
-    }
-    if (transport == TRANSPORT_WSS) {
-        pending->handshake = tls_handshake_create(acceptor->tls, acceptor->crypto);
-        if (!pending->handshake) {
-            pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
-            return;
-        }
     }
     if (acceptor->deadline_ticks)
         wheel_arm(&acceptor->wheel, index, acceptor->now + acceptor->deadline_ticks);
@@ -185,6 +173,10 @@ static void deadline(void *context, uint32_t index)
 {
     struct acceptor *acceptor = context;
     struct pending *pending = acceptor_slot(acceptor, index);
+    if (pending->state == PENDING_PROXY && !acceptor->closed) {
+        pending_proxy_late(acceptor, pending);
+        return;
+    }
     bool answered = pending->state == PENDING_RESPONSE || pending->state == PENDING_LINGER;
     enum handshake_failure failure = acceptor->closed ? HANDSHAKE_DRAIN : HANDSHAKE_TIMEOUT;
     pending_close(acceptor, pending, answered ? HANDSHAKE_FAILURE_COUNT : failure);
@@ -202,6 +194,11 @@ static void read_mailbox(struct acceptor *acceptor)
     if (fresh) {
         tls_context_destroy(acceptor->tls);
         acceptor->tls = fresh;
+    }
+    struct access *access = atomic_exchange(&acceptor->new_access, NULL);
+    if (access) {
+        access_release(acceptor->access);
+        acceptor->access = access;
     }
     struct tls_ticket_keys *keys = atomic_exchange(&acceptor->new_ticket_keys, NULL);
     if (keys) {
@@ -323,6 +320,12 @@ void acceptor_reload(struct acceptor *acceptor, struct tls_context *context)
     mailbox_wake(&acceptor->mailbox);
 }
 
+void acceptor_restrict(struct acceptor *acceptor, struct access *access)
+{
+    access_release(atomic_exchange(&acceptor->new_access, access));
+    mailbox_wake(&acceptor->mailbox);
+}
+
 void acceptor_rotate(struct acceptor *acceptor, struct tls_ticket_keys *keys)
 {
     tls_ticket_keys_release(atomic_exchange(&acceptor->new_ticket_keys, keys));
@@ -382,6 +385,8 @@ void acceptor_destroy(struct acceptor *acceptor)
         tls_context_destroy(unused);
     tls_ticket_keys_release(acceptor->ticket_keys);
     tls_ticket_keys_release(atomic_load(&acceptor->new_ticket_keys));
+    access_release(acceptor->access);
+    access_release(atomic_load(&acceptor->new_access));
     if (acceptor->mailbox.wake_fd >= 0)
         mailbox_fini(&acceptor->mailbox);
     if (acceptor->epoll_fd >= 0)

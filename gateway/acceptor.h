@@ -7,9 +7,12 @@
 #pragma once
 
 #include "gateway/auth/auth.h"
+#include "gateway/base/cidr.h"
 #include "gateway/base/pulse.h"
 #include "gateway/broker/broker.h"
+#include "gateway/conn/access.h"
 #include "gateway/conn/ip_limit.h"
+#include "gateway/conn/ip_rate.h"
 #include "gateway/conn/transfer.h"
 #include "gateway/tls/tls_context.h"
 
@@ -21,6 +24,10 @@ struct acceptor_shared {
     struct reactor_port *ports;
     uint32_t port_count;
     struct ip_limit *ip_limit;
+    struct ip_rate *ip_rate;              /* NULL: no limit */
+    const struct cidr_set *trusted;       /* who may say who the client is; NULL without the next two */
+    bool proxy_protocol[TRANSPORT_COUNT]; /* its connections begin with a PROXY header */
+    enum forwarded_header forwarded;
     struct mailbox *broker_mail;
     struct auth *auth;
     uint64_t connection_limit; /* 0: only what the reactors hold */
@@ -30,8 +37,9 @@ struct acceptor_shared {
 struct acceptor_config {
     struct acceptor_shared *shared;
     uint16_t number;
-    int listen_fds[2];                   /* by enum transport; -1: none. Owned by the acceptor from now on */
-    struct tls_context *tls;             /* NULL without a wss listener. Owned by the acceptor from now on */
+    int listen_fds[2];       /* by enum transport; -1: none. Owned by the acceptor from now on */
+    struct tls_context *tls; /* NULL without a wss listener. Owned by the acceptor from now on */
+    struct access *access;   /* NULL: everybody may come. The acceptor takes a reference of its own */
     struct tls_ticket_keys *ticket_keys; /* NULL: nobody resumes. The acceptor takes a reference of its own */
 };
 
@@ -54,4 +62,6 @@ bool acceptor_drained(const struct acceptor *acceptor);
 void acceptor_end(struct acceptor *acceptor);
 /* True when the thread has ended, and is joined then. */
 bool acceptor_try_join(struct acceptor *acceptor) __attribute__((warn_unused_result));
+/* New connections are held against `access` (a reference of the acceptor's from now on). */
+void acceptor_restrict(struct acceptor *acceptor, struct access *access);
 void acceptor_destroy(struct acceptor *acceptor);

@@ -45,13 +45,23 @@ static void refuse(struct acceptor *acceptor, struct pending *pending, int statu
     else if (status == 405)
         snprintf(extra, sizeof extra, "Allow: GET\r\n");
     else if (status == 503 || status == 429)
-        snprintf(extra, sizeof extra, "Retry-After: %d\r\n", RETRY_AFTER_SECONDS);
+        snprintf(extra, sizeof extra, "Retry-After: %u\r\n",
+                 pending->retry_after ? pending->retry_after : RETRY_AFTER_SECONDS);
     pending_refuse(acceptor, pending, status, error, failure, extra);
 }
 
-void pending_turn_away(struct acceptor *acceptor, struct pending *pending)
+void pending_turn_away(struct acceptor *acceptor, struct pending *pending, enum handshake_failure why)
 {
-    refuse(acceptor, pending, 503, "the gateway is shutting down", HANDSHAKE_DRAIN);
+    if (why == HANDSHAKE_DRAIN)
+        refuse(acceptor, pending, 503, "the gateway is shutting down", why);
+    else if (why == HANDSHAKE_ACCESS)
+        refuse(acceptor, pending, 403, "this address may not connect", why);
+    else if (why == HANDSHAKE_PER_IP_RATE)
+        refuse(acceptor, pending, 429,
+               "new connections come too fast from this address (limits.handshakes_per_ip)", why);
+    else
+        refuse(acceptor, pending, 429, "too many connections from this address (limits.connections_per_ip)",
+               why);
 }
 
 static enum handshake_failure failure_of(int status)
@@ -162,6 +172,7 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
                 .plain_bytes = (uint32_t)early,
                 .raw_bytes = pending->raw.len,
                 .ip_handle = pending->ip_handle,
+                .client = pending->forwarded ? pending->client : (struct address){.family = ADDRESS_NONE},
                 .read = pending->read,
                 .write = pending->write,
             },
@@ -282,9 +293,8 @@ void pending_request(struct acceptor *acceptor, struct pending *pending)
     case PARSE_OK:
         break;
     }
-    if (pending->refused_per_ip)
-        refuse(acceptor, pending, 429, "too many connections from this address (limits.connections_per_ip)",
-               HANDSHAKE_PER_IP);
-    else
+    if (pending->refusal != HANDSHAKE_FAILURE_COUNT)
+        pending_turn_away(acceptor, pending, (enum handshake_failure)pending->refusal);
+    else if (pending_identify(acceptor, pending, &request))
         route(acceptor, pending, &request);
 }

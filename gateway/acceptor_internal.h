@@ -17,6 +17,7 @@
 
 enum pending_state {
     PENDING_FREE,
+    PENDING_PROXY,    /* reading the PROXY header */
     PENDING_TLS,      /* OpenSSL's handshake */
     PENDING_HTTP,     /* reading the request */
     PENDING_REPLY,    /* waits for the broker's answer to a publish */
@@ -30,9 +31,14 @@ struct pending {
     uint32_t generation;
     uint8_t state;
     uint8_t transport;
-    bool refused_per_ip; /* will be told so as soon as it can be told anything */
-    bool writing;        /* EPOLLOUT is asked for */
+    uint8_t refusal;    /* enum handshake_failure: will be told so as soon as it can be told anything; none is
+                           HANDSHAKE_FAILURE_COUNT */
+    bool writing : 1;   /* EPOLLOUT is asked for */
+    bool forwarded : 1; /* a proxy said who the client is */
+    bool awaits_forwarded : 1; /* the request's header is to say it: nothing is limited before */
     uint32_t ip_handle;
+    uint32_t retry_after;  /* seconds; 0: the usual */
+    struct address client; /* as far as it is known */
     uint16_t suite;
     uint8_t idle_records; /* tls_post_count() */
     struct tls_handshake *handshake;
@@ -63,14 +69,16 @@ struct acceptor {
     struct tls_ticket_keys *ticket_keys;               /* what `tls` has, and its successor will have */
     _Atomic(struct tls_context *) new_tls;             /* from acceptor_reload(), taken by the thread */
     _Atomic(struct tls_ticket_keys *) new_ticket_keys; /* from acceptor_rotate(), likewise */
-    struct mailbox mailbox;                            /* answers of the broker, wakes */
+    struct access *access;
+    _Atomic(struct access *) new_access; /* from acceptor_restrict(), likewise */
+    struct mailbox mailbox;              /* answers of the broker, wakes */
     struct pulse pulse;
     _Atomic bool drain, end;         /* asked by main */
     _Atomic bool drained;            /* nothing more will be transferred */
     bool closed;                     /* drain has begun: there are no listeners any more */
     uint32_t closed_until;           /* tick; meaningful when `closed`: what is unfinished then is given up */
     bool listening;                  /* listeners are in epoll */
-    uint32_t refused;                /* slots with refused_per_ip */
+    uint32_t refused;                /* slots with a refusal */
     uint32_t accept_pause_until;     /* tick; meaningful while !listening */
     struct transfer_batch **batches; /* per reactor, made at first use */
     uint32_t batches_waiting;        /* with something in them */
@@ -135,11 +143,22 @@ void pending_end_stream(struct acceptor *acceptor, struct pending *pending);
 /* Sends what is queued of a response and goes on from there. */
 void pending_continue(struct acceptor *acceptor, struct pending *pending);
 
+/* acceptor_client.c: who the client is, and whether it may come. */
+/* The connection is new, `client` whom it is from: reads a PROXY header first, goes on to TLS or HTTP, or is
+ * refused. False: closed. */
+bool pending_arrive(struct acceptor *acceptor, struct pending *pending);
+/* Reads the PROXY header. True when it goes on to TLS or HTTP; false: it waits for more, or is closed. */
+bool pending_proxy_header(struct acceptor *acceptor, struct pending *pending);
+/* No header in time. */
+void pending_proxy_late(struct acceptor *acceptor, struct pending *pending);
+/* With the whole request there. False: it is answered. */
+bool pending_identify(struct acceptor *acceptor, struct pending *pending, const struct http_request *request);
+
 /* acceptor_http.c: what a request gets. */
+/* Answers a client that may not come, whatever was or will be asked. */
+void pending_turn_away(struct acceptor *acceptor, struct pending *pending, enum handshake_failure why);
 void pending_request(struct acceptor *acceptor, struct pending *pending);
 void pending_publish_answer(struct acceptor *acceptor, struct broker_request *answer);
-/* The gateway is stopping: answers so, whatever was or will be asked. */
-void pending_turn_away(struct acceptor *acceptor, struct pending *pending);
 
 /* Answers with an error and ends the connection; `extra`: header lines. */
 void pending_refuse(struct acceptor *acceptor, struct pending *pending, int status, const char *error,

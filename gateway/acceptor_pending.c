@@ -27,18 +27,26 @@ void pending_release(struct acceptor *acceptor, struct pending *pending)
     buffer_fini(&pending->plain);
     buffer_fini(&pending->out);
     pending->state = PENDING_FREE;
-    acceptor->refused -= pending->refused_per_ip;
+    acceptor->refused -= pending->refusal != HANDSHAKE_FAILURE_COUNT;
     counter_sub(&acceptor->stats.handshaking, 1);
     acceptor->ended_since_trim++;
     struct index_list_u32 *freed = &acceptor->freed; /* has room for every slot */
     freed->items[freed->count++] = acceptor_index(acceptor, pending);
 }
 
+static void log_failure(const struct pending *pending, enum handshake_failure failure)
+{
+    char client[ADDRESS_TEXT_MAX];
+    if (log_enabled(LOG_DEBUG))
+        log_event(LOG_DEBUG, "handshake_failed", "reason=%s client=%s", handshake_failure_label(failure),
+                  address_format(&pending->client, client, sizeof client));
+}
+
 void pending_close(struct acceptor *acceptor, struct pending *pending, enum handshake_failure failure)
 {
     if (failure < HANDSHAKE_FAILURE_COUNT) {
         counter_add(&acceptor->stats.failures[failure], 1);
-        log_event(LOG_DEBUG, "handshake_failed", "reason=%s", handshake_failure_label(failure));
+        log_failure(pending, failure);
     }
     close(pending->fd);
     ip_limit_release(acceptor->shared->ip_limit, pending->ip_handle);
@@ -284,12 +292,14 @@ static void step_http(struct acceptor *acceptor, struct pending *pending)
 
 void pending_step(struct acceptor *acceptor, struct pending *pending)
 {
+    if (pending->state == PENDING_PROXY && !pending_proxy_header(acceptor, pending))
+        return;
     if (pending->state == PENDING_TLS && !step_tls(acceptor, pending))
         return;
     /* What TLS still has to say goes first: the next to write may be a reactor. */
     if (pending->state == PENDING_HTTP && !pending->out.len) {
         if (acceptor->closed)
-            pending_turn_away(acceptor, pending);
+            pending_turn_away(acceptor, pending, HANDSHAKE_DRAIN);
         else
             step_http(acceptor, pending);
     }

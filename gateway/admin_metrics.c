@@ -1,6 +1,7 @@
 /* Writes every counter of conn/stats.h, summed over threads, as Prometheus text. */
 #include "gateway/admin_metrics.h"
 
+#include "gateway/base/log_writer.h"
 #include "gateway/base/usage.h"
 
 #include <dirent.h>
@@ -154,6 +155,15 @@ static void write_usage(FILE *out)
                "Memory in use, without the kernel's for sockets.", resident);
 }
 
+static void write_log(FILE *out)
+{
+    const struct log_counts log = log_writer_counts();
+    family(out, "pushgate_log_lines_lost_total", "counter",
+           "Lines of the log that nobody will read: written faster than taken, or refused by the file.");
+    labelled(out, "pushgate_log_lines_lost_total", "reason", "full", log.lost_full);
+    labelled(out, "pushgate_log_lines_lost_total", "reason", "write", log.lost_write);
+}
+
 /* Of the table that this thread shares with acceptors and publisher. Linux tells the number as the
  * directory's size from 6.2 on. */
 static void write_descriptors(FILE *out)
@@ -189,6 +199,7 @@ static void write_process(const struct admin_config *config, uint64_t started_ms
     fprintf(out, "process_start_time_seconds %" PRIu64 ".%03" PRIu64 "\n", started_ms / 1000,
             started_ms % 1000);
     write_usage(out);
+    write_log(out);
     write_descriptors(out);
 }
 

@@ -4,6 +4,7 @@
 #include "gateway/base/roff.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -160,12 +161,14 @@ int ctl_main(int argc, char **argv)
     status = check_args(args, command);
     if (status != 0)
         return status;
+    signal(SIGPIPE, SIG_IGN); /* a gateway that ends is no reason to be killed */
     ctl.form = args->json ? CTL_JSON : args->raw ? CTL_RAW : CTL_PEOPLE;
     status = ctl_connect(&ctl) ? command->run(&ctl) : EXIT_FAILURE;
     if (ctl.redis)
         redisFree(ctl.redis);
-    if (fflush(stdout) != 0) {
-        perror("pushgate ctl: standard output");
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        if (errno != EPIPE) /* whoever reads has seen enough, as head(1) does */
+            perror("pushgate ctl: standard output");
         return EXIT_FAILURE;
     }
     return status;

@@ -4,10 +4,12 @@
 #include "gateway/acceptor.h"
 #include "gateway/admin.h"
 #include "gateway/admin_metrics.h"
+#include "gateway/admission.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/control.h"
 #include "gateway/base/fdtable.h"
 #include "gateway/base/log.h"
+#include "gateway/base/log_writer.h"
 #include "gateway/broker/engine_memory.h"
 #include "gateway/drain.h"
 #include "gateway/harden.h"
@@ -31,6 +33,7 @@
 #include <unistd.h>
 
 enum {
+    READY_FLUSH_MS = 100,
     PROXY_ANSWER_EXTRA = 64 * 1024, /* beside one message: channels, info and the like */
 };
 
@@ -38,7 +41,7 @@ struct gateway {
     const struct settings *settings;
     struct privileges privileges;
     struct listeners listeners;
-    struct ip_limit *ip_limit;
+    struct admission admission;
     struct reactor **reactors;
     struct mailbox **reactor_mail;
     const struct reactor_stats **reactor_stats;
@@ -162,7 +165,7 @@ static bool build_reactors(struct gateway *gateway, uint32_t capacity)
             .private_fds = gateway->private_fds,
             .transfer_fd = pair[1],
             .port = &gateway->ports[i],
-            .ip_limit = gateway->ip_limit,
+            .ip_limit = gateway->admission.ip_limit,
             .auth = gateway->auth,
             .proxy = gateway->proxy,
         };
@@ -288,14 +291,16 @@ static bool build_acceptors(struct gateway *gateway)
         .settings = settings,
         .ports = gateway->ports,
         .port_count = gateway->reactor_count,
-        .ip_limit = gateway->ip_limit,
         .broker_mail = broker_mailbox(gateway->broker),
         .auth = gateway->auth,
         .connection_limit = settings->limits.connections,
     };
+    admission_share(&gateway->admission, &gateway->shared);
     for (uint32_t i = 0; i < gateway->acceptor_count; i++) {
-        struct acceptor_config config = {
-            .shared = &gateway->shared, .number = (uint16_t)i, .ticket_keys = gateway->ticket_keys};
+        struct acceptor_config config = {.shared = &gateway->shared,
+                                         .number = (uint16_t)i,
+                                         .ticket_keys = gateway->ticket_keys,
+                                         .access = gateway->admission.access};
         if (*settings->listen.wss) {
             config.tls = key_files_tls(settings, gateway->error, sizeof gateway->error);
             if (!config.tls)
@@ -353,6 +358,15 @@ static bool drop_privileges(struct gateway *gateway)
     if (gateway->privileges.change)
         harden_again(gateway->settings->debug.core_dumps);
     privileges_check_files(gateway->settings);
+    return true;
+}
+
+/* As whom the file will be opened again. Lines before this went to stderr. */
+static bool open_log(struct gateway *gateway)
+{
+    if (!log_writer_start(gateway->settings->log.file, gateway->error, sizeof gateway->error))
+        return false;
+    listeners_log(&gateway->listeners);
     return true;
 }
 
@@ -456,7 +470,8 @@ static void reload(struct gateway *gateway)
     supervise_reloading(&gateway->supervise);
     /* Apart from one another: a key set that is being written must not hold up a new certificate. */
     bool tls = reload_tls(gateway), auth = reload_auth(gateway);
-    gateway->reload_failed = !tls || !auth;
+    bool networks = admission_reload(&gateway->admission, gateway->acceptors, gateway->acceptor_count);
+    gateway->reload_failed = !tls || !auth || !networks;
     describe(gateway, status);
     supervise_reloaded(&gateway->supervise, clock_monotonic_ms(), status);
 }
@@ -488,7 +503,9 @@ static void serve(struct gateway *gateway, enum control_request request)
         if (control_phase(&gateway->control) <= PHASE_GRACE)
             reload(gateway);
         break;
-    case CONTROL_REOPEN_LOGS: /* stderr stays what it is */
+    case CONTROL_REOPEN_LOGS:
+        log_writer_reopen();
+        break;
     case CONTROL_NOTHING:
     case CONTROL_REQUEST_COUNT:
         break;
@@ -548,8 +565,7 @@ static void tear_down(struct gateway *gateway)
     for (uint32_t i = 0; gateway->ports && i < gateway->reactor_count; i++)
         if (gateway->ports[i].transfer_fd >= 0)
             close(gateway->ports[i].transfer_fd);
-    if (gateway->ip_limit)
-        ip_limit_destroy(gateway->ip_limit);
+    admission_fini(&gateway->admission);
     listeners_fini(&gateway->listeners);
     tls_ticket_keys_release(gateway->ticket_keys);
     tls_certificates_fini(&gateway->certificates);
@@ -596,17 +612,15 @@ static bool start(struct gateway *gateway)
         return false;
     }
     if (!privileges_plan(gateway->settings, &gateway->privileges, gateway->error, sizeof gateway->error) ||
-        !load_auth(gateway))
+        !load_auth(gateway) ||
+        !admission_init(&gateway->admission, gateway->settings, gateway->error, sizeof gateway->error))
         return false;
-    gateway->ip_limit = ip_limit_create(gateway->settings->limits.connections_per_ip);
-    if (!gateway->ip_limit)
-        return no_memory(gateway);
     return make_plan(gateway, &capacity) && build_proxy(gateway) && build_reactors(gateway, capacity) &&
            build_broker(gateway) &&
            listeners_open(&gateway->listeners, gateway->settings, gateway->acceptor_count, gateway->error,
                           sizeof gateway->error) &&
            build_publisher(gateway) && build_acceptors(gateway) && build_admin(gateway) &&
-           drop_privileges(gateway) && start_threads(gateway) && watch_threads(gateway);
+           drop_privileges(gateway) && open_log(gateway) && start_threads(gateway) && watch_threads(gateway);
 }
 
 int gateway_run(const struct settings *settings)
@@ -617,6 +631,7 @@ int gateway_run(const struct settings *settings)
     gateway->settings = settings;
     gateway->started_ms = clock_realtime_ms();
     log_setup((enum log_level)settings->log.level, (enum log_format)settings->log.format);
+    log_set_priorities((enum log_priorities)settings->log.priorities);
     harden_process(settings->debug.core_dumps);
     if (!control_init(&gateway->control)) {
         log_event(LOG_ERROR, "start_failed", "error=cannot wait for signals: %s", strerror(errno));
@@ -624,6 +639,7 @@ int gateway_run(const struct settings *settings)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log that has met RLIMIT_FSIZE is no reason to end */
     supervise_init(&gateway->supervise);
     bool ok = start(gateway);
     if (ok)
@@ -636,13 +652,16 @@ int gateway_run(const struct settings *settings)
                                     .reactor_count = gateway->reactors_started,
                                     .reactor_stats = gateway->reactor_stats};
     if (ok) {
-        control_set_phase(&gateway->control, PHASE_RUNNING);
-        tell_ready(gateway);
         log_event(LOG_INFO, "ready", "version=%s acceptors=%u reactors=%u connections_per_reactor=%u",
                   PUSHGATE_VERSION, gateway->acceptor_count, gateway->reactor_count,
                   gateway->ports[0].capacity);
+        log_writer_flush(READY_FLUSH_MS); /* whoever waits for readiness may look at the log then */
+        control_set_phase(&gateway->control, PHASE_RUNNING);
+        tell_ready(gateway);
     } else {
         log_event(LOG_ERROR, "start_failed", "error=%s", gateway->error);
+        if (*settings->log.file) /* whoever started it looks at stderr */
+            fprintf(stderr, "pushgate: %s\n", gateway->error);
         control_ask(&gateway->control, CONTROL_END);
     }
     run(gateway);
@@ -650,6 +669,7 @@ int gateway_run(const struct settings *settings)
     if (ok)
         log_event(LOG_INFO, "stopped", "version=%s", PUSHGATE_VERSION);
     supervise_fini(&gateway->supervise);
+    log_writer_stop();
     control_fini(&gateway->control);
     free(gateway);
     return ok ? 0 : 1;

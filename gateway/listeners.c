@@ -23,7 +23,7 @@ static void remember_file(struct listeners *listeners, const struct net_address 
 {
     const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
     struct stat st;
-    if (listeners->unix_count == UNIX_LISTENERS_MAX || lstat(un->sun_path, &st) != 0)
+    if (listeners->unix_count == LISTENERS_MAX || lstat(un->sun_path, &st) != 0)
         return;
     struct unix_file *file = &listeners->unix_files[listeners->unix_count++];
     snprintf(file->path, sizeof file->path, "%s", un->sun_path);
@@ -64,14 +64,15 @@ static int open_listener(struct listeners *listeners, const char *key, const cha
     return fd;
 }
 
-static void log_listener(const char *name, int fd)
+static void note(struct listeners *listeners, const char *name, int fd)
 {
     struct net_address address;
-    char text[128];
-    if (!net_local_address(fd, &address))
+    if (listeners->opened_count == LISTENERS_MAX || !net_local_address(fd, &address))
         return;
-    net_format(&address, text, sizeof text);
-    log_event(LOG_INFO, "listening", "listener=%s address=%s", name, text);
+    listeners->opened[listeners->opened_count].name = name;
+    net_format(&address, listeners->opened[listeners->opened_count].address,
+               sizeof listeners->opened[0].address);
+    listeners->opened_count++;
 }
 
 static bool open_publish(struct listeners *listeners, char *error, size_t error_size)
@@ -89,7 +90,7 @@ static bool open_publish(struct listeners *listeners, char *error, size_t error_
         int fd = open_listener(listeners, "listen.publish", one, false, error, error_size);
         if (fd < 0)
             return false;
-        log_listener("publish", fd);
+        note(listeners, "publish", fd);
         listeners->publish[listeners->publish_count++] = fd;
     }
     return true;
@@ -105,7 +106,7 @@ static bool open_transport(struct listeners *listeners, enum transport transport
     if (first < 0)
         return false;
     listeners->acceptors[0][transport] = first;
-    log_listener(key + strlen("listen."), first);
+    note(listeners, key + strlen("listen."), first);
     if (!net_local_address(first, &address)) {
         snprintf(error, error_size, "%s=%s: %s", key, text, strerror(errno));
         return false;
@@ -152,8 +153,15 @@ bool listeners_open(struct listeners *listeners, const struct settings *settings
     listeners->admin =
         open_listener(listeners, "listen.admin", settings->listen.admin, false, error, error_size);
     if (listeners->admin >= 0)
-        log_listener("admin", listeners->admin);
+        note(listeners, "admin", listeners->admin);
     return listeners->admin >= 0;
+}
+
+void listeners_log(const struct listeners *listeners)
+{
+    for (size_t i = 0; i < listeners->opened_count; i++)
+        log_event(LOG_INFO, "listening", "listener=%s address=%s", listeners->opened[i].name,
+                  listeners->opened[i].address);
 }
 
 int listener_take(int *fd)

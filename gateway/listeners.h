@@ -12,7 +12,7 @@
 
 enum {
     PUBLISH_LISTENERS_MAX = 4,
-    UNIX_LISTENERS_MAX = PUBLISH_LISTENERS_MAX + TRANSPORT_COUNT + 1,
+    LISTENERS_MAX = PUBLISH_LISTENERS_MAX + TRANSPORT_COUNT + 1,
 };
 
 struct unix_file {
@@ -28,7 +28,12 @@ struct listeners {
     int (*acceptors)[TRANSPORT_COUNT]; /* one pair for each acceptor */
     uint32_t acceptor_count;
     int admin;
-    struct unix_file unix_files[UNIX_LISTENERS_MAX];
+    struct {
+        const char *name;
+        char address[128]; /* with the port that was picked */
+    } opened[LISTENERS_MAX];
+    size_t opened_count;
+    struct unix_file unix_files[LISTENERS_MAX];
     size_t unix_count;
 };
 
@@ -36,6 +41,8 @@ struct listeners {
  */
 bool listeners_open(struct listeners *listeners, const struct settings *settings, uint32_t acceptors,
                     char *error, size_t error_size) __attribute__((warn_unused_result));
+/* One line for each. */
+void listeners_log(const struct listeners *listeners);
 /* The descriptor, which is the caller's from now on. */
 int listener_take(int *fd);
 /* Closes what was not taken and removes the files of unix sockets; also of one that was never opened. */

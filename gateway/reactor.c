@@ -116,8 +116,12 @@ static bool watch(int epoll_fd, int fd, uint64_t data)
 static bool set_up_thread(struct reactor *reactor)
 {
     const struct reactor_config *config = &reactor->config;
-    int keep[] = {STDERR_FILENO, config->transfer_fd, reactor->mailbox.wake_fd,
-                  reactor->pool.broker_mail->wake_fd, -1};
+    int keep[] = {STDERR_FILENO,
+                  log_fd(),
+                  config->transfer_fd,
+                  reactor->mailbox.wake_fd,
+                  reactor->pool.broker_mail->wake_fd,
+                  -1};
     size_t kept = sizeof keep / sizeof keep[0] - 1;
     if (config->proxy)
         keep[kept++] = proxy_mailbox(config->proxy)->wake_fd;

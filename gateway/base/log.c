@@ -12,7 +12,9 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -26,7 +28,7 @@ enum {
 };
 
 struct line {
-    size_t len;
+    size_t len, start; /* where pairs begin */
     bool json;
     bool cut;
     char text[LINE_BYTES];
@@ -47,7 +49,11 @@ struct arguments {
 static struct {
     _Atomic int level;
     enum log_format format;
-} settings = {LOG_INFO, LOG_FORMAT_LOGFMT};
+    bool priorities;    /* on stderr */
+    bool stderr_behind; /* the pipe, if there is one */
+    int fd;
+    _Atomic uint64_t piped, lost; /* lines */
+} settings = {LOG_INFO, LOG_FORMAT_LOGFMT, false, true, STDERR_FILENO, 0, 0};
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
@@ -157,7 +163,7 @@ static void put_pair(struct line *line, const char *key, size_t key_len, const s
         return;
     }
     bool quoted = line->json ? !value->bare : needs_quotes(value->text, value->len);
-    if (line->len > (line->json ? 1 : 0))
+    if (line->len > line->start)
         put(line, line->json ? "," : " ", 1);
     put(line, "\"", line->json ? 1 : 0);
     put(line, key, key_len);
@@ -315,6 +321,7 @@ static void format_time(char *out, size_t size)
 static void emit(enum log_level level, const char *event, const char *format, va_list list,
                  uint32_t suppressed)
 {
+    static const char priorities[][4] = {"<3>", "<4>", "<6>", "<7>"};
     struct arguments arguments;
     va_copy(arguments.list, list);
     int saved_errno = errno; /* a line must not change what its caller reports next */
@@ -323,8 +330,11 @@ static void emit(enum log_level level, const char *event, const char *format, va
     line.len = 0;
     line.cut = false;
     line.json = settings.format == LOG_FORMAT_JSON;
+    if (settings.priorities && settings.stderr_behind)
+        put(&line, priorities[level], sizeof priorities[0] - 1);
     if (line.json)
         put(&line, "{", 1);
+    line.start = line.len;
     char text[48];
     format_time(text, sizeof text);
     put_text_pair(&line, &scratch, "time", text);
@@ -342,8 +352,10 @@ static void emit(enum log_level level, const char *event, const char *format, va
     put_closing(&line, line.json ? "}\n" : "\n");
     ssize_t written;
     do
-        written = write(STDERR_FILENO, line.text, line.len); /* there is nowhere to report a failure to */
+        written = write(settings.fd, line.text, line.len); /* there is nowhere to report a failure to */
     while (written < 0 && errno == EINTR);
+    if (settings.fd != STDERR_FILENO)
+        atomic_fetch_add_explicit(written > 0 ? &settings.piped : &settings.lost, 1, memory_order_relaxed);
     errno = saved_errno;
 }
 
@@ -360,6 +372,26 @@ static bool admit(struct log_limit *limit, uint32_t *suppressed)
     }
     *suppressed = atomic_exchange(&limit->suppressed, 0);
     return true;
+}
+
+/* systemd says which socket is the journal's (systemd.exec(5), JOURNAL_STREAM): stderr may have been
+ * redirected since.
+ */
+static bool stderr_is_journal(void)
+{
+    struct stat st;
+    char text[64];
+    const char *journal = getenv("JOURNAL_STREAM"); // NOLINT(concurrency-mt-unsafe): before threads start
+    if (!journal || fstat(STDERR_FILENO, &st) != 0)
+        return false;
+    snprintf(text, sizeof text, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+    return strcmp(text, journal) == 0;
+}
+
+void log_set_priorities(enum log_priorities priorities)
+{
+    settings.priorities =
+        priorities == LOG_PRIORITIES_ON || (priorities == LOG_PRIORITIES_AUTO && stderr_is_journal());
 }
 
 void log_setup(enum log_level level, enum log_format format)
@@ -387,6 +419,27 @@ void log_vevent(enum log_level level, const char *event, const char *format, va_
 {
     if (log_enabled(level))
         emit(level, event, format, args, 0);
+}
+
+int log_fd(void)
+{
+    return settings.fd;
+}
+
+void log_use_pipe(int fd, bool stderr_behind)
+{
+    settings.fd = fd >= 0 ? fd : STDERR_FILENO;
+    settings.stderr_behind = stderr_behind;
+}
+
+uint64_t log_pipe_lines(void)
+{
+    return atomic_load_explicit(&settings.piped, memory_order_relaxed);
+}
+
+uint64_t log_pipe_lost(void)
+{
+    return atomic_load_explicit(&settings.lost, memory_order_relaxed);
 }
 
 void log_event(enum log_level level, const char *event, const char *format, ...)

@@ -1,27 +1,16 @@
-/* Sharded hash tables of addresses, chained by index so that handles stay valid when a table grows.
- *
- * Strangers choose the keys, so the hash is keyed (SipHash-1-3, Aumasson and Bernstein, 2012) with a secret
- * of this process: nobody can aim addresses at one chain. A shard that counts nobody gives its memory back;
- * before that, freed entries are used again. */
+/* Sharded hash tables of addresses, chained by index so that handles stay valid when a table grows. A shard
+ * that counts nobody gives its memory back; before that, freed entries are used again. */
 #include "gateway/conn/ip_limit.h"
 
-#include <netinet/in.h>
+#include "gateway/base/assert.h"
+#include "gateway/conn/ip_key.h"
+
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
-
-#include "gateway/base/assert.h"
 
 enum { SHARD_BITS = 4, SHARDS = 1 << SHARD_BITS, FIRST_CAPACITY = 16 };
 /* A handle is (entry + 1) << SHARD_BITS | shard; the greatest one is IP_LIMIT_REFUSED. */
 #define CAPACITY_MAX (UINT32_C(1) << (31 - SHARD_BITS))
-
-/* An IPv4 address, or the first 64 bits of an IPv6 address. */
-struct key {
-    uint64_t prefix;
-    uint64_t family;
-};
 
 struct entry {
     uint64_t prefix;
@@ -42,83 +31,20 @@ struct shard {
 
 struct ip_limit {
     uint32_t limit; /* 0: none */
-    uint64_t secret[2];
+    struct ip_secret secret;
     struct shard shards[SHARDS];
 };
 
-/* --- Keys and their hash --- */
-
-static uint64_t rotate(uint64_t x, unsigned bits)
-{
-    return x << bits | x >> (64 - bits);
-}
-
-static void sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[1] = rotate(v[1], 13) ^ v[0];
-    v[0] = rotate(v[0], 32);
-    v[2] += v[3];
-    v[3] = rotate(v[3], 16) ^ v[2];
-    v[0] += v[3];
-    v[3] = rotate(v[3], 21) ^ v[0];
-    v[2] += v[1];
-    v[1] = rotate(v[1], 17) ^ v[2];
-    v[2] = rotate(v[2], 32);
-}
-
-/* The key as a message of 16 bytes: two words, then the word that holds the length. */
-static uint64_t hash_key(const struct ip_limit *table, struct key key)
-{
-    const uint64_t words[] = {key.prefix, key.family, (uint64_t)16 << 56};
-    uint64_t v[4] = {
-        table->secret[0] ^ 0x736f6d6570736575u,
-        table->secret[1] ^ 0x646f72616e646f6du,
-        table->secret[0] ^ 0x6c7967656e657261u,
-        table->secret[1] ^ 0x7465646279746573u,
-    };
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        v[3] ^= words[i];
-        sip_round(v);
-        v[0] ^= words[i];
-    }
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++)
-        sip_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
-/* False for what is not counted. */
-static bool key_of(const struct sockaddr *address, struct key *key)
-{
-    key->prefix = 0;
-    key->family = AF_INET;
-    if (address->sa_family == AF_INET) {
-        memcpy(&key->prefix, &((const struct sockaddr_in *)(const void *)address)->sin_addr, 4);
-        return true;
-    }
-    if (address->sa_family != AF_INET6)
-        return false;
-    const struct in6_addr *in6 = &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr;
-    if (IN6_IS_ADDR_V4MAPPED(in6)) {
-        memcpy(&key->prefix, &in6->s6_addr[12], 4);
-    } else {
-        key->family = AF_INET6;
-        memcpy(&key->prefix, in6->s6_addr, 8);
-    }
-    return true;
-}
-
 /* --- One shard, its lock held --- */
 
-static uint32_t *chain_of(const struct ip_limit *table, const struct shard *shard, struct key key)
+static uint32_t *chain_of(const struct ip_limit *table, const struct shard *shard, struct ip_key key)
 {
-    return &shard->chains[hash_key(table, key) >> SHARD_BITS & (shard->capacity - 1)];
+    return &shard->chains[ip_key_hash(&table->secret, key) >> SHARD_BITS & (shard->capacity - 1)];
 }
 
-static struct key entry_key(const struct entry *entry)
+static struct ip_key entry_key(const struct entry *entry)
 {
-    return (struct key){entry->prefix, entry->family};
+    return (struct ip_key){entry->prefix, entry->family};
 }
 
 /* Doubles the shard. Entries keep their places, so handles stay good. */
@@ -147,7 +73,7 @@ static bool grow(const struct ip_limit *table, struct shard *shard)
 }
 
 /* Entry + 1, or 0. */
-static uint32_t find(const struct ip_limit *table, const struct shard *shard, struct key key)
+static uint32_t find(const struct ip_limit *table, const struct shard *shard, struct ip_key key)
 {
     uint32_t link = shard->capacity ? *chain_of(table, shard, key) : 0;
     while (link) {
@@ -160,7 +86,7 @@ static uint32_t find(const struct ip_limit *table, const struct shard *shard, st
 }
 
 /* A new entry with count 0; entry + 1, or 0 without memory. */
-static uint32_t add(const struct ip_limit *table, struct shard *shard, struct key key)
+static uint32_t add(const struct ip_limit *table, struct shard *shard, struct ip_key key)
 {
     uint32_t link = shard->free_head;
     if (!link && shard->fresh == shard->capacity && !grow(table, shard))
@@ -207,7 +133,7 @@ struct ip_limit *ip_limit_create(uint64_t limit)
     if (!table)
         return NULL;
     table->limit = limit > UINT32_MAX ? UINT32_MAX : (uint32_t)limit;
-    if (getrandom(table->secret, sizeof table->secret, 0) != (ssize_t)sizeof table->secret) {
+    if (!ip_secret_make(&table->secret)) {
         free(table);
         return NULL;
     }
@@ -227,12 +153,12 @@ void ip_limit_destroy(struct ip_limit *table)
     free(table);
 }
 
-uint32_t ip_limit_acquire(struct ip_limit *table, const struct sockaddr *address)
+uint32_t ip_limit_acquire(struct ip_limit *table, const struct address *address)
 {
-    struct key key;
-    if (table->limit == 0 || !key_of(address, &key))
+    struct ip_key key;
+    if (table->limit == 0 || !ip_key_of(address, &key))
         return IP_LIMIT_NONE;
-    uint32_t number = (uint32_t)(hash_key(table, key) & (SHARDS - 1));
+    uint32_t number = (uint32_t)(ip_key_hash(&table->secret, key) & (SHARDS - 1));
     struct shard *shard = &table->shards[number];
     uint32_t handle = IP_LIMIT_REFUSED;
     pthread_mutex_lock(&shard->lock);

@@ -27,6 +27,11 @@ enum transport { TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_COUNT };
     X(HANDSHAKE_HTTP_TOO_LARGE, "header_too_large")                                                          \
     X(HANDSHAKE_FULL, "full")                                                                                \
     X(HANDSHAKE_PER_IP, "per_ip_limit")                                                                      \
+    X(HANDSHAKE_PER_IP_RATE, "per_ip_rate")                                                                  \
+    X(HANDSHAKE_ACCESS, "access_denied")                                                                     \
+    X(HANDSHAKE_PROXY_UNTRUSTED, "proxy_header_untrusted")                                                   \
+    X(HANDSHAKE_PROXY_MALFORMED, "proxy_header_malformed")                                                   \
+    X(HANDSHAKE_PROXY_TIMEOUT, "proxy_header_timeout")                                                       \
     X(HANDSHAKE_TRANSFER, "transfer")                                                                        \
     X(HANDSHAKE_DRAIN, "drain")                                                                              \
     X(HANDSHAKE_INTERNAL, "internal")

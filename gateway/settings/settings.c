@@ -623,7 +623,21 @@ const struct config_key settings_keys[] = {
      .offset = AT(log.format),
      .default_value = "logfmt",
      .choices = "logfmt|json",
-     .help = "How lines on stderr are written."},
+     .help = "How lines of the log are written."},
+    {.name = "log.file",
+     .type = CONFIG_STRING,
+     .offset = AT(log.file),
+     .default_value = "",
+     .help = "File that lines are appended to, made with mode 0640; SIGUSR1 opens it anew, for logrotate. "
+             "process.user must be able to write to it and its directory. Empty: stderr."},
+    {.name = "log.priorities",
+     .type = CONFIG_ENUM,
+     .offset = AT(log.priorities),
+     .default_value = "auto",
+     .choices = "auto|on|off",
+     .help =
+         "Begins lines on stderr with <3> to <7>, from which the journal takes their priority. auto: when "
+         "stderr is the journal."},
 
     {.name = "debug.core_dumps",
      .type = CONFIG_BOOL,
@@ -686,6 +700,8 @@ struct config *settings_config(struct settings *settings)
 
 /* The choices above are indices of these. */
 _Static_assert(LOG_ERROR == 0 && LOG_WARN == 1 && LOG_INFO == 2 && LOG_DEBUG == 3, "log.level");
+_Static_assert(LOG_PRIORITIES_AUTO == 0 && LOG_PRIORITIES_ON == 1 && LOG_PRIORITIES_OFF == 2,
+               "log.priorities");
 _Static_assert(LOG_FORMAT_LOGFMT == 0 && LOG_FORMAT_JSON == 1, "log.format");
 _Static_assert(FORWARDED_OFF == 0 && FORWARDED_X_FORWARDED_FOR == 1 && FORWARDED_RFC7239 == 2,
                "listen.forwarded");

@@ -103,8 +103,10 @@ struct settings {
         bool enabled;
     } demo;
     struct {
-        int level;  /* enum log_level */
-        int format; /* enum log_format */
+        int level;      /* enum log_level */
+        int format;     /* enum log_format */
+        char *file;     /* "": stderr */
+        int priorities; /* enum log_priorities */
     } log;
     struct {
         struct topic_rule *rules; /* one of every [topic PATTERN], in the file's order */

@@ -34,16 +34,22 @@ static struct sockaddr_storage address_of(const char *text)
     return storage;
 }
 
+static uint32_t acquire_sockaddr(struct ip_limit *table, const struct sockaddr *from)
+{
+    struct address address = address_from_sockaddr(from);
+    return ip_limit_acquire(table, &address);
+}
+
 static uint32_t acquire(struct ip_limit *table, const char *text)
 {
     struct sockaddr_storage storage = address_of(text);
-    return ip_limit_acquire(table, (struct sockaddr *)&storage);
+    return acquire_sockaddr(table, (const struct sockaddr *)&storage);
 }
 
 static uint32_t acquire_number(struct ip_limit *table, uint32_t number)
 {
     struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a000000u + number)};
-    return ip_limit_acquire(table, (const struct sockaddr *)&in4);
+    return acquire_sockaddr(table, (const struct sockaddr *)&in4);
 }
 
 static void limit_agrees_with_a_naive_table(void **state)
@@ -145,7 +151,7 @@ static void an_ipv6_prefix_with_the_bytes_of_an_ipv4_address_is_another_one(void
         struct sockaddr_in6 alike = {.sin6_family = AF_INET6};
         memcpy(alike.sin6_addr.s6_addr, &(uint32_t){htonl(0x0a000000u + number)}, 4);
         uint32_t a = acquire_number(table, number);
-        uint32_t b = ip_limit_acquire(table, (const struct sockaddr *)&alike);
+        uint32_t b = acquire_sockaddr(table, (const struct sockaddr *)&alike);
         assert_int_not_equal(b, IP_LIMIT_REFUSED);
         assert_int_equal(ip_limit_addresses(table), 2);
         ip_limit_release(table, a);
@@ -166,7 +172,7 @@ static void without_a_limit_or_an_address_nothing_is_counted(void **state)
     table = ip_limit_create(1);
     struct sockaddr_un un = {.sun_family = AF_UNIX};
     for (int i = 0; i < 3; i++)
-        assert_int_equal(ip_limit_acquire(table, (const struct sockaddr *)&un), IP_LIMIT_NONE);
+        assert_int_equal(acquire_sockaddr(table, (const struct sockaddr *)&un), IP_LIMIT_NONE);
     ip_limit_destroy(table);
     ip_limit_destroy(NULL);
 }

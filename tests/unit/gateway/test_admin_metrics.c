@@ -196,7 +196,7 @@ static void without_a_proxy_it_has_no_metrics(void **state)
     struct fixture *f = *state;
     f->config.proxy = NULL;
     write_text(f);
-    assert_null(strstr(f->text, "proxy"));
+    assert_null(strstr(f->text, "pushgate_proxy"));
 }
 
 static void limits_show_beside_what_they_bound(void **state)

@@ -158,7 +158,8 @@ static int add(struct stand *stand, struct transfer_batch *batch)
                                            .topic_count = 1,
                                            .topics_bytes = 2,
                                            .accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="};
-    item.record.ip_handle = ip_limit_acquire(stand->ip_limit, (struct sockaddr *)&address);
+    struct address from = address_from_sockaddr((const struct sockaddr *)&address);
+    item.record.ip_handle = ip_limit_acquire(stand->ip_limit, &from);
     assert_int_not_equal(item.record.ip_handle, IP_LIMIT_REFUSED);
     assert_true(transfer_add(batch, &item));
     atomic_fetch_add(&stand->port.load, 1);
