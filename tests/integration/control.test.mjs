@@ -9,10 +9,8 @@ import { promisify } from 'node:util';
 import { createClient } from 'redis';
 import WebSocket from 'ws';
 import { client, now, secret, token } from './lib/centrifuge.mjs';
-import { binary, freePort, measurable, own, until } from './lib/gateway.mjs';
-import { run } from './lib/load.mjs';
-
-const many = measurable ? 20_000 : 600;
+import { list } from './lib/control.mjs';
+import { binary, freePort, own, until } from './lib/gateway.mjs';
 
 /** Runs a program to its end. */
 async function program(command, args, env = {}) {
@@ -27,27 +25,6 @@ const ctlJson = async (gateway, ...words) => {
   assert.equal(code, 0, err);
   return JSON.parse(out);
 };
-
-/** Pairs in a row, as RESP2 has maps. */
-const object = pairs => Object.fromEntries(Array.from({ length: pairs.length / 2 }, (_, i) => [pairs[2 * i], pairs[2 * i + 1]]));
-
-/** All pages of CONNECTION LIST; `between` runs behind each. */
-async function list(publisher, filter = [], { count = 100, between } = {}) {
-  const found = [];
-  let cursor = '0', pages = 0;
-  do {
-    const answer = await publisher.command('CONNECTION', 'LIST', ...filter, 'CURSOR', cursor, 'COUNT', count);
-    assert.ok(Array.isArray(answer), String(answer));
-    const [next, page] = answer;
-    assert.ok(page.length <= count);
-    if (next !== '0') assert.equal(page.length, count, 'a page that is not the last is full');
-    found.push(...page.map(object));
-    cursor = next;
-    pages++;
-    await between?.(found.length);
-  } while (cursor !== '0');
-  return { found, pages };
-}
 
 /** The redis package's client; the gateway may end before it does. */
 async function backend(t, options) {
@@ -64,76 +41,6 @@ async function raw(t, gateway, query, transport = 'ws') {
   await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
   return socket;
 }
-
-test(`of ${many} connections that come and go, each that stays is listed exactly once`, async t => {
-  const gateway = await own(t, { 'log.level': 'debug' }); // the log tells what is true: conn=… of each open and close
-  const publisher = await gateway.publisher();
-  const lines = event => [...gateway.stderr.matchAll(new RegExp(`event=${event} .*?conn=(\\S+)`, 'g'))].map(([, id]) => id);
-  let marks = 0;
-  /** Everything that was logged up to now has been read. */
-  const mark = async () => {
-    assert.equal(await publisher.command('CONFIG', 'SET', 'log.level', 'debug'), 'OK');
-    marks++;
-    await until('the log has come so far', () => gateway.stderr.split('event=log_level').length > marks);
-  };
-  let rounds = 0, latency = 0;
-  const { code, text } = await run('churn', {
-    target: `ws://127.0.0.1:${gateway.ws}/ws?topic=load`, connections: many, churn: '10%', publish: `127.0.0.1:${gateway.publish}`,
-    'publish-rate': 2, hold: measurable ? '6s' : '10s', settle: '20s',
-  }, {
-    onReady: async () => {
-      const other = await gateway.publisher();
-      for (const filter of [['TOPIC', 'load'], []]) {
-        await mark();
-        const opened = new Set(lines('open')), closedBefore = new Set(lines('close'));
-        assert.ok(opened.size >= many);
-        const { found, pages } = await list(publisher, filter, {
-          count: 500,
-          between: async () => { // nobody else waits for a listing
-            const began = performance.now();
-            assert.equal(await other.command('PING'), 'PONG');
-            latency = Math.max(latency, performance.now() - began);
-          },
-        });
-        await mark();
-        const closed = new Set(lines('close')), ids = found.map(({ id }) => id), listed = new Set(ids);
-        assert.equal(listed.size, ids.length, 'nobody twice');
-        const stayed = [...opened].filter(id => !closed.has(id));
-        assert.ok(stayed.length > many / 2, `${stayed.length} stayed`);
-        for (const id of stayed) assert.ok(listed.has(id), `${id} was there all the time`);
-        for (const id of ids) assert.ok(!closedBefore.has(id), `${id} had gone before`);
-        assert.ok(pages >= Math.floor(stayed.length / 500));
-        rounds++;
-      }
-    },
-  });
-  assert.equal(code, 0, text);
-  assert.equal(rounds, 2);
-  t.diagnostic(`slowest PING between pages: ${latency.toFixed(1)} ms`);
-  if (measurable) assert.ok(latency < 500, `${latency} ms`);
-});
-
-test(`closing a topic of ${many} while it is listed; the others stay`, async t => {
-  const gateway = await own(t, { 'limits.close_timeout': '5s' });
-  const other = await raw(t, gateway, 'topic=other');
-  const publisher = await gateway.publisher(), lister = await gateway.publisher();
-  let closed, listed;
-  await run('idle', { target: `ws://127.0.0.1:${gateway.ws}/ws?topic=load`, connections: many, hold: '3s' }, {
-    onReady: async () => {
-      const began = performance.now();
-      [closed, listed] = await Promise.all([
-        publisher.command('CONNECTION', 'CLOSE', 'TOPIC', 'load', 'CODE', 4000, 'REASON', 'moved'),
-        list(lister, ['TOPIC', 'load'], { count: 100 }),
-      ]);
-      t.diagnostic(`${many} closed in ${(performance.now() - began).toFixed(0)} ms`);
-    },
-  });
-  assert.equal(closed, many);
-  assert.ok(new Set(listed.found.map(({ id }) => id)).size === listed.found.length);
-  assert.equal(await gateway.metric('pushgate_closes_total', 'reason="operator"'), many);
-  assert.equal(other.readyState, WebSocket.OPEN);
-  assert.equal(await publisher.command('CONNECTION', 'CLOSE', 'TOPIC', 'load'), 0);
-});
 
 test('one connection is inspected, closed with code and reason, and then is no more', async t => {
   const gateway = await own(t);
