@@ -10,7 +10,7 @@ import { createClient } from 'redis';
 import WebSocket from 'ws';
 import { client, now, secret, token } from './lib/centrifuge.mjs';
 import { list } from './lib/control.mjs';
-import { binary, freePort, own, until } from './lib/gateway.mjs';
+import { binary, freePort, own, preset, until } from './lib/gateway.mjs';
 
 /** Runs a program to its end. */
 async function program(command, args, env = {}) {
@@ -18,6 +18,7 @@ async function program(command, args, env = {}) {
     .then(result => ({ ...result, code: 0 }), error => error);
   return { out: stdout, err: stderr, code };
 }
+const oneThread = { skip: preset === 'tsan' && 'pushgate ctl has one thread' };
 const redisCli = (gateway, ...words) => program('redis-cli', ['-p', gateway.publish, ...words]);
 const ctl = (gateway, ...words) => program(binary, ['ctl', `--address=127.0.0.1:${gateway.publish}`, ...words]);
 const ctlJson = async (gateway, ...words) => {
@@ -122,7 +123,7 @@ test('redis-cli: lists, help, errors, the log level, topics, a drain', async t =
   assert.match(gateway.stderr, /event=operator_asked for=drain/);
 });
 
-test('pushgate ctl: tables, JSON, exit statuses', async t => {
+test('pushgate ctl: tables, JSON, exit statuses', oneThread, async t => {
   const gateway = await own(t);
   const sockets = await Promise.all([1, 2, 3].map(n => raw(t, gateway, `topic=news&topic=t${n}`)));
   const table = await ctl(gateway, 'connections', '--topic=news');
@@ -170,7 +171,7 @@ test('pushgate ctl: tables, JSON, exit statuses', async t => {
   assert.match(nobody.err, /nothing listens at 127\.0\.0\.1:\d+: is the gateway running, and is listen\.publish set\?/);
 });
 
-test('pushgate ctl finds the gateway and its password in the configuration, and never takes one as an argument', async t => {
+test('pushgate ctl finds the gateway and its password in the configuration, and never takes one as an argument', oneThread, async t => {
   const gateway = await own(t, { 'publish.password': 'hunter2hunter2' });
   const config = join(gateway.folder, 'ctl.conf'), bare = join(gateway.folder, 'bare.conf'), file = join(gateway.folder, 'password'), off = join(gateway.folder, 'off.conf');
   writeFileSync(config, `[listen]\npublish = 127.0.0.1:${gateway.publish}\n[publish]\npassword = hunter2hunter2\n`);
