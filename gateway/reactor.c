@@ -264,7 +264,8 @@ static int drain_wait_ms(const struct reactor *reactor)
 
 static int wait_ms(const struct reactor *reactor)
 {
-    if (reactor->pool.ready.count || fanout_pending(&reactor->fanout) || pool_has_inspections(&reactor->pool))
+    if (reactor->pool.ready.count || fanout_pending(&reactor->fanout) ||
+        pool_has_inspections(&reactor->pool) || pool_has_orders(&reactor->pool))
         return 0;
     int close_ms = drain_wait_ms(reactor);
     uint32_t ticks = wheel_next(&reactor->pool.wheel);
@@ -322,10 +323,8 @@ static void drop_mail(struct mailbox *mailbox)
             proxy_request_destroy((struct proxy_request *)(void *)mail);
         else if (mail->kind == MAIL_INSPECTION)
             inspection_destroy((struct inspection *)(void *)mail);
-        else {
-            order_unref(((struct order_copy *)mail)->order);
-            free(mail);
-        }
+        else
+            pool_order_finish((struct order_copy *)mail);
     }
 }
 

@@ -142,8 +142,9 @@ struct adapter {
     void (*answer)(struct adapter_link *link, const struct broker_request *answer);
     /* The same for the backend. */
     void (*proxied)(struct adapter_link *link, struct proxy_request *answer);
-    /* What the server API ordered; called for every connection of an adapter that has it. */
-    void (*ordered)(struct adapter_link *link, const struct order *order);
+    /* What the server API ordered; called for every connection of an adapter that has it. False: it concerns
+     * another one. */
+    bool (*ordered)(struct adapter_link *link, const struct order *order);
     /* The deadline has passed. */
     void (*expired)(struct adapter_link *link);
     /* Messages of a positioned subscription were dropped because the client is slow: say so and leave the

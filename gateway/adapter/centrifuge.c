@@ -330,11 +330,12 @@ static void proxied(struct adapter_link *link, struct proxy_request *answer)
     talk_end(&talk);
 }
 
-static void ordered(struct adapter_link *link, const struct order *order)
+static bool ordered(struct adapter_link *link, const struct order *order)
 {
     struct talk talk = talk_begin(link);
-    talk_ordered(&talk, order);
+    bool concerned = talk_ordered(&talk, order);
     talk_end(&talk);
+    return concerned;
 }
 
 static void expired(struct adapter_link *link)

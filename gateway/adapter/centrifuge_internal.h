@@ -272,7 +272,7 @@ void talk_sub_refresh_proxied(struct talk *talk, const struct proxy_request *ans
 /* The deadline has passed. */
 void talk_expired(struct talk *talk);
 
-void talk_ordered(struct talk *talk, const struct order *order);
+bool talk_ordered(struct talk *talk, const struct order *order);
 
 /* A publication as a frame
  * --------------------------------------------------------------------------------------- */

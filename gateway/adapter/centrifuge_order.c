@@ -62,16 +62,16 @@ static void refresh(struct talk *talk, const struct order *order)
                             order->expire_at ? talk_ttl(talk, order->expire_at) : 0);
 }
 
-void talk_ordered(struct talk *talk, const struct order *order)
+bool talk_ordered(struct talk *talk, const struct order *order)
 {
     bool of_topic = order->kind == ORDER_SUBSCRIBE || order->kind == ORDER_UNSUBSCRIBE;
     if (!concerns(talk, order) || (of_topic && !topic_name_valid(order->topic.data, order->topic.bytes)))
-        return;
+        return false;
     switch ((enum order_kind)order->kind) {
     case ORDER_DISCONNECT:
         talk_disconnect_with(talk, order->code ? order->code : CENTRIFUGE_DISCONNECT_FORCE_NO_RECONNECT,
                              order->reason);
-        return;
+        return true;
     case ORDER_SUBSCRIBE:
         subscribe(talk, order);
         break;
@@ -83,4 +83,5 @@ void talk_ordered(struct talk *talk, const struct order *order)
         break;
     }
     talk_arm(talk);
+    return true;
 }

@@ -158,4 +158,8 @@ void order_unref(struct order *order); /* any thread */
 struct order_copy {
     struct mail mail; /* first */
     struct order *order;
+    /* the reactor's own: how far it is */
+    struct order_copy *behind; /* the next one that waits */
+    uint32_t next, end;        /* slots */
+    uint32_t generation;       /* of the first connection that came later than the order */
 };

@@ -363,17 +363,12 @@ void conn_proxied(struct pool *pool, struct proxy_request *answer)
     proxy_request_destroy(answer);
 }
 
-void pool_ordered(struct pool *pool, struct order_copy *copy)
+bool conn_ordered(struct pool *pool, struct conn *conn, const struct order *order)
 {
-    for (uint32_t i = 0; i < pool->conns.fresh; i++) {
-        struct conn *conn = pool_conn(pool, i);
-        if (conn->state != CONN_OPEN || !adapter_of(conn)->ordered)
-            continue;
-        struct link link = link_to(pool, conn);
-        adapter_of(conn)->ordered(&link.base, copy->order);
-    }
-    order_unref(copy->order);
-    free(copy);
+    if (!adapter_of(conn)->ordered)
+        return false;
+    struct link link = link_to(pool, conn);
+    return adapter_of(conn)->ordered(&link.base, order);
 }
 
 void conn_expired(struct pool *pool, struct conn *conn)

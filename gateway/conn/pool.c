@@ -73,6 +73,7 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
 
 void pool_fini(struct pool *pool)
 {
+    pool_orders_fini(pool);
     for (struct list *link; (link = list_pop(&pool->inspections));)
         inspection_destroy(LIST_ITEM(link, struct inspection, waiting));
     for (uint32_t i = 0; pool->conns.base && i < pool->conns.fresh; i++)

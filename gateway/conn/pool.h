@@ -46,9 +46,11 @@ struct pool {
     struct tls_crypto *crypto;
     struct ws_reader *ws_reader;
     struct index_list ready, dirty;
-    struct list inspections; /* that wait for their turn */
-    uint64_t input_left;     /* of this turn: events beyond it are read in later turns */
-    uint32_t freed_head;     /* slots to free after the batch of events */
+    struct list inspections;                 /* that wait for their turn */
+    struct order_copy *orders, *orders_last; /* that go on, the first of them under way */
+    int32_t looks_left;                      /* of this turn, for orders */
+    uint64_t input_left;                     /* of this turn: events beyond it are read in later turns */
+    uint32_t freed_head;                     /* slots to free after the batch of events */
     uint64_t idle_ticks, ping_ticks, close_ticks;
     uint32_t idle_grain, ping_grain; /* deadlines are rounded up to these, so that they share ticks */
     uint8_t *read_scratch;           /* one partial record and POOL_READ_BYTES */
@@ -232,12 +234,28 @@ void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answe
 void conn_answered(struct pool *pool, struct broker_request *answer);
 /* The answer of a backend hook. Frees it. */
 void conn_proxied(struct pool *pool, struct proxy_request *answer);
-/* What the server API ordered, for all connections. Frees it. */
-void pool_ordered(struct pool *pool, struct order_copy *copy);
+/* What the server API ordered. False: it does not concern this one. */
+bool conn_ordered(struct pool *pool, struct conn *conn, const struct order *order);
 /* The session's deadline has passed. */
 void conn_expired(struct pool *pool, struct conn *conn);
 /* Messages of this topic were dropped: a positioned subscription is ended, so that the client recovers. */
 void conn_gap(struct pool *pool, struct conn *conn, const struct message *message);
+
+/* pool_orders.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* What the server API ordered, for all connections that there are: begins at once, and goes on in later turns
+ * when there are many. Takes it. */
+void pool_ordered(struct pool *pool, struct order_copy *copy);
+static inline bool pool_has_orders(const struct pool *pool)
+{
+    return pool->orders != NULL;
+}
+/* Once a turn: the next slice. */
+void pool_orders_turn(struct pool *pool);
+void pool_order_finish(struct order_copy *copy);
+void pool_orders_fini(struct pool *pool);
 
 /* pool_inspect.c
  * ----------------------------------------------------------------------------------------------------------

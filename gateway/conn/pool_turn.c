@@ -14,6 +14,7 @@ void pool_turn_begin(struct pool *pool, uint32_t now)
 {
     pool->now = now;
     pool->input_left = TURN_INPUT;
+    pool_orders_turn(pool);
 }
 
 void pool_event(struct pool *pool, const struct epoll_event *event)
