@@ -44,6 +44,7 @@ struct acceptor *acceptor_create(const struct acceptor_config *config, char *err
         tls_context_set_ticket_keys(acceptor->tls, acceptor->ticket_keys);
     acceptor->epoll_fd = -1;
     acceptor->mailbox.wake_fd = -1;
+    acceptor->access_log.every = config->shared->settings->log.access;
     uint64_t ticks = config->shared->settings->limits.handshake_timeout / WHEEL_TICK_MS;
     acceptor->deadline_ticks = ticks < INT32_MAX ? (uint32_t)ticks : INT32_MAX;
     if (!slab_init(&acceptor->slots, sizeof(struct pending), ACCEPTOR_SLOTS))

@@ -19,6 +19,7 @@ static void respond(struct acceptor *acceptor, struct pending *pending, int stat
     PG_ASSERT(head_bytes > 0);
     counter_add(&acceptor->stats.http_responses, 1);
     pending->state = PENDING_RESPONSE;
+    acceptor->status = status;
     if (!pending_send(acceptor, pending, head, head_bytes) ||
         (body_bytes && !head_only && !pending_send(acceptor, pending, body, body_bytes)))
         return;
@@ -250,6 +251,25 @@ static const struct demo_file *demo_file_find(struct http_slice path)
     return NULL;
 }
 
+/* Of what we serve, never what a stranger wrote. */
+static const char *path_of_ours(const struct settings *settings, const struct http_request *request)
+{
+    int adapter = request->path.len ? adapter_route(settings, request->path) : -1;
+    const struct demo_file *file =
+        adapter < 0 && settings->demo.enabled ? demo_file_find(request->path) : NULL;
+    return adapter >= 0 ? adapter_get((enum adapter_id)adapter)->path : file ? file->path : NULL;
+}
+
+static void log_response(struct acceptor *acceptor, const struct pending *pending,
+                         const struct http_request *request)
+{
+    if (!acceptor->access_log.every)
+        return;
+    access_log_response(&acceptor->access_log, &pending->client,
+                        pending->transport == TRANSPORT_WSS ? "wss" : "ws",
+                        request ? path_of_ours(acceptor->shared->settings, request) : NULL, acceptor->status);
+}
+
 static void route(struct acceptor *acceptor, struct pending *pending, const struct http_request *request)
 {
     const struct settings *settings = acceptor->shared->settings;
@@ -289,6 +309,8 @@ void pending_request(struct acceptor *acceptor, struct pending *pending)
         return;
     case PARSE_BAD:
         refuse(acceptor, pending, request.status, request.error, failure_of(request.status));
+        if (pending->state == PENDING_RESPONSE)
+            log_response(acceptor, pending, NULL);
         return;
     case PARSE_OK:
         break;
@@ -297,4 +319,6 @@ void pending_request(struct acceptor *acceptor, struct pending *pending)
         pending_turn_away(acceptor, pending, (enum handshake_failure)pending->refusal);
     else if (pending_identify(acceptor, pending, &request))
         route(acceptor, pending, &request);
+    if (pending->state == PENDING_RESPONSE)
+        log_response(acceptor, pending, &request);
 }

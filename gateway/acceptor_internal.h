@@ -9,6 +9,7 @@
 #include "gateway/acceptor.h"
 #include "gateway/base/slab.h"
 #include "gateway/base/wheel.h"
+#include "gateway/conn/access_log.h"
 #include "gateway/conn/buffer.h"
 #include "gateway/tls/tls_handshake.h"
 #include "proto/http_request.h"
@@ -93,6 +94,8 @@ struct acceptor {
     struct adapter_admission admission; /* scratch */
     struct identity_room identity;      /* scratch */
     uint8_t *scratch;                   /* for reading and sealing */
+    struct access_sampler access_log;
+    int status; /* of the last response */
     pthread_t thread;
 };
 

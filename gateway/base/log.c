@@ -450,6 +450,14 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     va_end(args);
 }
 
+void log_always(const char *event, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    emit(LOG_INFO, event, format, args, 0);
+    va_end(args);
+}
+
 void log_limited(struct log_limit *limit, enum log_level level, const char *event, const char *format, ...)
 {
     uint32_t suppressed;

@@ -44,7 +44,8 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         .epoll_fd = -1,
         .freed_head = SLAB_NONE,
         .now = (uint32_t)(clock_monotonic_ms() / WHEEL_TICK_MS),
-        .keep_addresses = settings->log.level >= LOG_DEBUG,
+        .access = {.every = settings->log.access},
+        .keep_addresses = settings->log.level >= LOG_DEBUG || settings->log.access > 0,
         .idle_ticks = ticks_of(settings->idle.timeout),
         .ping_ticks = ticks_of(settings->idle.ping_interval),
         .close_ticks = ticks_of(settings->limits.close_timeout ? settings->limits.close_timeout : 1),
@@ -347,6 +348,7 @@ void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason
         slab_free(&pool->tls, conn->tls);
     }
     conn_log_close(pool, conn, reason);
+    access_log_close(&pool->access, pool, conn, reason);
     close(conn->fd); /* also leaves epoll: no other descriptor refers to the file */
     ip_limit_release(pool->ip_limit, conn->ip_handle);
     conn->state = CONN_FREE;

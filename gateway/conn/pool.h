@@ -6,6 +6,7 @@
 #pragma once
 
 #include "gateway/broker/broker.h"
+#include "gateway/conn/access_log.h"
 #include "gateway/conn/conn.h"
 #include "gateway/conn/ip_limit.h"
 #include "gateway/conn/topics.h"
@@ -40,6 +41,7 @@ struct pool {
     struct slab conns, tls;
     struct slab sessions;  /* by a connection's index; only the memory is used: nothing is allocated in it */
     struct slab addresses; /* likewise, struct address, of those with address_kept */
+    struct access_sampler access;
     bool keep_addresses; /* of everybody: they are logged, and after a reset the kernel knows them no more */
     struct wheel wheel;
     struct topics topics;

@@ -630,6 +630,17 @@ const struct config_key settings_keys[] = {
      .default_value = "",
      .help = "File that lines are appended to, made with mode 0640; SIGUSR1 opens it anew, for logrotate. "
              "process.user must be able to write to it and its directory. Empty: stderr."},
+    {.name = "log.access",
+     .type = CONFIG_UINT,
+     .offset = AT(log.access),
+     .default_value = "0",
+     .min = 1,
+     .max = 1000000000,
+     .zero = "off",
+     .help =
+         "Access log: a line for one of so many requests that were answered, and of so many WebSockets at "
+         "their end, 1 for all: client address, endpoint, status, duration, bytes, reason. No query, "
+         "header or payload is in it."},
     {.name = "log.priorities",
      .type = CONFIG_ENUM,
      .offset = AT(log.priorities),

@@ -103,10 +103,11 @@ struct settings {
         bool enabled;
     } demo;
     struct {
-        int level;      /* enum log_level */
-        int format;     /* enum log_format */
-        char *file;     /* "": stderr */
-        int priorities; /* enum log_priorities */
+        int level;       /* enum log_level */
+        int format;      /* enum log_format */
+        char *file;      /* "": stderr */
+        uint64_t access; /* a line for one of so many requests and closes; 0: none */
+        int priorities;  /* enum log_priorities */
     } log;
     struct {
         struct topic_rule *rules; /* one of every [topic PATTERN], in the file's order */
