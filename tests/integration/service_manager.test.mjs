@@ -59,7 +59,8 @@ test('ready when all listen, reloading, stopping: in this order, and from the ma
   assert.match(value(stopping, 'STATUS'), /^Draining: /);
   assert.ok(value(stopping, 'EXTEND_TIMEOUT_USEC') >= 3300000, 'grace, timeout and close timeout, at least');
   await service.stop();
-  assert.deepEqual(messages.map(message => message.lines[0]), ['READY=1', 'RELOADING=1', 'READY=1', 'RELOADING=1', 'READY=1', 'STOPPING=1']);
+  const steps = messages.map(message => message.lines[0]).filter(line => !line.startsWith('STATUS=')); // those come as time passes
+  assert.deepEqual(steps, ['READY=1', 'RELOADING=1', 'READY=1', 'RELOADING=1', 'READY=1', 'STOPPING=1']);
   assert.ok(messages.every(message => message.pid === gateway.pid));
   rmSync(folder, { recursive: true });
 });
