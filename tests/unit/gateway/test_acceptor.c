@@ -27,6 +27,7 @@ struct stand {
     int receiver;
     struct acceptor_shared shared;
     struct acceptor *acceptor;
+    bool joined;
     struct sockaddr_in address;
 };
 
@@ -35,7 +36,10 @@ static struct stand *stand_new_with(uint64_t per_ip, int transfer_buffer, const 
     struct stand *stand = calloc(1, sizeof *stand);
     assert_non_null(stand);
     stand->settings = (struct settings){
-        .limits = {.message_bytes = 65536, .topics_per_connection = 32, .handshake_timeout = 60000},
+        .limits = {.message_bytes = 65536,
+                   .topics_per_connection = 32,
+                   .handshake_timeout = 60000,
+                   .close_timeout = 1000},
         .listen = {.origins = (char *)(uintptr_t) "*"},
         .auth = {.anonymous = true, .cookie = (char *)(uintptr_t) ""},
         .proxy = {.headers = (char *)(uintptr_t) "", .subscribe = (char *)(uintptr_t)subscribe_hook},
@@ -87,8 +91,10 @@ static void join(struct stand *stand)
 static void stand_free(struct stand *stand)
 {
     close(stand->receiver);
-    acceptor_end(stand->acceptor);
-    join(stand);
+    if (!stand->joined) {
+        acceptor_end(stand->acceptor);
+        join(stand);
+    }
     assert_int_equal(counter_read(&acceptor_stats(stand->acceptor)->handshaking), 0);
     acceptor_destroy(stand->acceptor);
     close(stand->port.transfer_fd);
@@ -249,6 +255,62 @@ static void no_topic_of_a_url_comes_past_the_backend_that_decides(void **state)
     stand_free(stand);
 }
 
+/* Also those whom the kernel has let in and nobody has accepted yet. */
+static void a_drain_answers_everybody_who_has_come_and_ends(void **state)
+{
+    (void)state;
+    struct stand *stand = stand_new(0, 0);
+    enum { COMERS = 200 };
+    int fds[COMERS];
+    for (int i = 0; i < COMERS; i++)
+        fds[i] = dial(stand, 1);
+    assert_int_equal(send(fds[0], "GET /ws?top", 11, MSG_NOSIGNAL), 11);
+    acceptor_drain(stand->acceptor);
+    for (int i = 0; i < COMERS; i++) {
+        char answer[512] = "";
+        struct pollfd answered = {.fd = fds[i], .events = POLLIN};
+        assert_int_equal(poll(&answered, 1, PATIENCE_MS), 1);
+        assert_true(recv(fds[i], answer, sizeof answer - 1, 0) > 13); /* no reset */
+        assert_memory_equal(answer, "HTTP/1.1 503 ", 13);
+        assert_non_null(strstr(answer, "Retry-After:"));
+        close(fds[i]);
+    }
+    join(stand); /* by itself */
+    assert_true(acceptor_drained(stand->acceptor));
+    int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(late, (struct sockaddr *)&stand->address, sizeof stand->address), -1);
+    assert_int_equal(errno, ECONNREFUSED);
+    close(late);
+    assert_int_equal(counter_read(&acceptor_stats(stand->acceptor)->failures[HANDSHAKE_DRAIN]), COMERS);
+    stand->joined = true;
+    stand_free(stand);
+}
+
+static void a_drain_waits_for_a_reactor_no_longer_than_close_timeout(void **state)
+{
+    (void)state;
+    struct stand *stand = stand_new(0, 16384);
+    enum { COMERS = 400 };
+    int fds[COMERS];
+    for (int i = 0; i < COMERS; i++) {
+        fds[i] = dial(stand, 1);
+        ask(fds[i]);
+    }
+    const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
+    wait_for(&stats->failures[HANDSHAKE_TRANSFER], COMERS / 4); /* its socket and a batch are full */
+    acceptor_drain(stand->acceptor);
+    for (int ms = 0; !acceptor_drained(stand->acceptor); ms += 2) {
+        assert_true(ms < PATIENCE_MS);
+        pause_ms(2);
+    }
+    assert_int_equal(atomic_load(&stand->port.load), counter_read(&stats->transferred));
+    for (int i = 0; i < COMERS; i++)
+        close(fds[i]);
+    join(stand);
+    stand->joined = true;
+    stand_free(stand);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -257,6 +319,8 @@ int main(void)
         cmocka_unit_test(an_address_past_its_limit_is_told_429),
         cmocka_unit_test(no_topic_of_a_url_comes_past_the_backend_that_decides),
         cmocka_unit_test(a_reactor_that_does_not_keep_up_makes_newcomers_hear_503),
+        cmocka_unit_test(a_drain_answers_everybody_who_has_come_and_ends),
+        cmocka_unit_test(a_drain_waits_for_a_reactor_no_longer_than_close_timeout),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
