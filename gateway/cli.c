@@ -90,10 +90,13 @@ static bool take_config(struct request *request, const char *path, char *error, 
     return true;
 }
 
+/* Without what stands behind =, which may be a password whose setting was mistyped. */
 static bool refuse(const char *argument, char *error, size_t error_size)
 {
+    size_t name = strcspn(argument, "=");
     if (*argument == '-')
-        snprintf(error, error_size, "%.100s: unknown argument; --help lists all", argument);
+        snprintf(error, error_size, "%.*s: unknown argument; --help lists all", name < 100 ? (int)name : 100,
+                 argument);
     else
         snprintf(error, error_size, "%.100s: unexpected argument; did you mean --config %.100s?", argument,
                  argument);

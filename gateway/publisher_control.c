@@ -58,6 +58,9 @@ static void put_setting(const struct call *call, const struct config_key *key)
     if (find_userinfo(value, &from, &to)) {
         snprintf(text, sizeof text, "%.*s(secret)%s", (int)from, value, value + to);
         value = text;
+    } else if (strstr(value, "://") && strchr(value, '?')) { /* a hook's key often stands in its query */
+        snprintf(text, sizeof text, "%.*s?(secret)", (int)strcspn(value, "?"), value);
+        value = text;
     }
     command_text(call, value);
 }
