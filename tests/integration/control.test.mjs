@@ -44,7 +44,7 @@ async function raw(t, gateway, query, transport = 'ws') {
 }
 
 test('one connection is inspected, closed with code and reason, and then is no more', async t => {
-  const gateway = await own(t);
+  const gateway = await own(t, { 'log.level': 'debug' });
   const socket = await raw(t, gateway, 'topic=news&topic=chat', 'wss');
   const publisher = await gateway.publisher();
   const { found } = await list(publisher, ['TOPIC', 'news']);
@@ -63,6 +63,8 @@ test('one connection is inspected, closed with code and reason, and then is no m
   await until('it has gone', async () => (await publisher.command('CONNECTION', 'INFO', id)) instanceof Error);
   assert.equal((await publisher.command('CONNECTION', 'INFO', id)).message, 'ERR No such connection');
   assert.equal(await publisher.command('CONNECTION', 'CLOSE', 'ID', id), 0);
+  await until('the log says so', () => gateway.stderr.includes(`event=close reason=operator conn=${id} `));
+  assert.ok(gateway.stderr.includes(`event=open adapter=raw transport=wss conn=${id} client=${address}`));
   const next = await raw(t, gateway, 'topic=news'); // perhaps in its slot
   const [{ id: another }] = (await list(publisher)).found;
   assert.notEqual(another, id);
