@@ -7,7 +7,9 @@
 #include "gateway/proxy/proxy.h"
 
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 /* RFC 6750 §3. The reason is for the log only: whoever tries tokens should not learn how far one got. */
 static void refuse_token(struct acceptor *acceptor, struct pending *pending, enum auth_result result,
@@ -19,6 +21,11 @@ static void refuse_token(struct acceptor *acceptor, struct pending *pending, enu
                    result == AUTH_EXPIRED ? "the token has expired" : "the token is not valid",
                    HANDSHAKE_HTTP_TOKEN, "WWW-Authenticate: Bearer error=\"invalid_token\"\r\n");
 }
+
+/* By convention the client's address as a proxy knows it: it is ours to write, and whatever a client sends
+ * under this name is dropped. */
+static const char real_ip[] = "X-Real-IP";
+enum { REAL_IP_BYTES = sizeof real_ip - 1 };
 
 /* The request's header lines that proxy.headers names, each with its CRLF. The head was parsed: its lines are
  * whole, and none is folded. */
@@ -32,7 +39,8 @@ static size_t copy_headers(const char *list, const char *head, size_t head_bytes
             break;
         const char *colon = memchr(at, ':', (size_t)(stop - at));
         size_t bytes = (size_t)(stop - at) + 2;
-        if (colon && at != head && proxy_header_listed(list, at, (size_t)(colon - at)) &&
+        bool ours = colon && colon - at == REAL_IP_BYTES && strncasecmp(at, real_ip, REAL_IP_BYTES) == 0;
+        if (colon && !ours && at != head && proxy_header_listed(list, at, (size_t)(colon - at)) &&
             bytes <= size - used) {
             memcpy(out + used, at, bytes);
             used += bytes;
@@ -42,15 +50,28 @@ static size_t copy_headers(const char *list, const char *head, size_t head_bytes
     return used;
 }
 
+/* When proxy.headers names it; nothing for clients without an address. */
+static size_t add_real_ip(const char *list, const struct address *client, char *out, size_t size)
+{
+    char host[ADDRESS_TEXT_MAX];
+    if ((client->family != ADDRESS_IPV4 && client->family != ADDRESS_IPV6) ||
+        !proxy_header_listed(list, real_ip, REAL_IP_BYTES))
+        return 0;
+    int bytes = snprintf(out, size, "%s: %s\r\n", real_ip, address_format_host(client, host, sizeof host));
+    return bytes > 0 && (size_t)bytes < size ? (size_t)bytes : 0;
+}
+
 /* Packs what is known for the adapter's opened(). */
 static void pack(struct acceptor *acceptor, const struct pending *pending, const struct http_request *request,
                  const struct auth_identity *token, struct identity_room *room)
 {
-    char headers[HTTP_HEAD_MAX];
+    const char *list = acceptor->shared->settings->proxy.headers;
+    char headers[HTTP_HEAD_MAX + REAL_IP_BYTES + ADDRESS_TEXT_MAX];
     struct identity identity = {.known = token != NULL};
-    identity.headers = (struct text){headers, copy_headers(acceptor->shared->settings->proxy.headers,
-                                                           (const char *)pending->plain.data,
-                                                           request->head_bytes, headers, sizeof headers)};
+    identity.headers = (struct text){headers, copy_headers(list, (const char *)pending->plain.data,
+                                                           request->head_bytes, headers, HTTP_HEAD_MAX)};
+    identity.headers.bytes += add_real_ip(list, &pending->client, headers + identity.headers.bytes,
+                                          sizeof headers - identity.headers.bytes);
     if (token) {
         identity.expires_at = token->expires_at;
         identity.channel_count = token->channel_count;

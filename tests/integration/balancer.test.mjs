@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
 import net from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import { freePort, own, patience, shared, until } from './lib/gateway.mjs';
-import { Wire, dial, open, upgradeHeaders } from './lib/wire.mjs';
+import { TEXT, Wire, frame, upgradeHeaders } from './lib/wire.mjs';
 
 const SIGNATURE = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1');
 
@@ -301,6 +302,31 @@ test('PROXY header and Forwarded together: the edge behind the balancer is trust
   await logged(gateway, 'open', '198.51.100.1:1000');
   for (const { wire, status } of [edge, stranger]) {
     assert.equal(status, 101);
+    wire.destroy();
+  }
+});
+
+test('hooks are told the client in X-Real-IP, whatever the client says there', async t => {
+  const asked = [];
+  const backend = http.createServer((request, response) => {
+    asked.push(request.headers);
+    request.resume().on('end', () => response.end('{"result":{"user":"ann"}}'));
+  });
+  await new Promise(resolve => backend.listen(0, '127.0.0.1', resolve));
+  t.after(() => backend.close());
+  const gateway = await own(t, {
+    'proxy.connect': `http://127.0.0.1:${backend.address().port}/`, 'proxy.headers': 'X-Real-IP X-Request-Id', 'auth.anonymous': 'off',
+    'listen.forwarded': 'x-forwarded-for', 'listen.trusted': '127.0.0.1',
+  });
+  for (const [from, forwarded, expected] of [['127.0.0.1', '2001:db8::7', '2001:db8::7'], ['127.0.0.9', '192.0.2.1', '127.0.0.9']]) {
+    const wire = await behind(gateway, 'ws', Buffer.alloc(0), { from });
+    wire.tcp.uncork();
+    const headers = { 'X-Real-IP': '6.6.6.6', 'x-real-ip': '6.6.6.7', 'X-Request-Id': 'a', 'X-Forwarded-For': forwarded };
+    assert.equal((await wire.request('/connection/websocket', upgradeHeaders(gateway, 'ws', headers))).status, 101);
+    wire.write(frame(TEXT, '{"id":1,"connect":{}}'));
+    assert.match((await wire.frame()).text, /"client":/);
+    const { 'x-real-ip': real, 'x-request-id': id } = asked.pop();
+    assert.deepEqual([real, id], [expected, 'a']);
     wire.destroy();
   }
 });
