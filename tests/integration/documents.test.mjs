@@ -97,7 +97,7 @@ test('completion offers settings, values and files', t => {
   mkdirSync(join(folder, 'open'));
 
   assert.deepEqual(offers('pushgate --c'), ['--config=', '--check']);
-  assert.deepEqual(offers('pushgate --check --log.'), ['--log.level=', '--log.format=']);
+  assert.deepEqual(offers('pushgate --check --idle.'), ['--idle.timeout=', '--idle.ping_interval=']);
   assert.deepEqual(offers('pushgate --log.level='), ['error', 'warn', 'info', 'debug']);
   assert.deepEqual(offers('pushgate --log.level=d'), ['debug']);
   assert.deepEqual(offers('pushgate --log.level=d', { breaks: "$' \\t\\n'" }), ['--log.level=debug']);
