@@ -153,6 +153,10 @@ static int tear_down(void **state)
     atomic_store(&f->broker.stop, true);
     mailbox_wake(&f->broker.mail);
     pthread_join(f->broker.thread, NULL);
+    for (struct mailbox_node *node = mailbox_detach(&f->broker.mail), *next; node; node = next) {
+        next = node->next; /* asked for when nobody answered any more */
+        broker_request_destroy((struct broker_request *)(void *)node);
+    }
     admin_destroy(f->admin);
     mailbox_fini(&f->broker.mail);
     config_destroy(f->config);
