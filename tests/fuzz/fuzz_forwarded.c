@@ -35,7 +35,8 @@ static void append_and_look(previous_fn *previous, const uint8_t *data, size_t s
     must(value != NULL);
     if (size)
         memcpy(value, data, size);
-    memcpy(value + size, appended, more);
+    for (size_t i = 0; i < more; i++)
+        value[size + i] = appended[i];
     must(previous((struct http_slice){value, size + more}, &cursor, &node));
     must(node.kind == FORWARDED_IPV4 && memcmp(node.ip, "\xc0\x00\x02\x09", 4) == 0);
     must(cursor == size);

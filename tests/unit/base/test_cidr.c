@@ -160,15 +160,17 @@ static void sets_agree_with_a_naive_list(void **state)
         struct address networks[NETWORKS];
         unsigned prefixes[NETWORKS];
         char list[NETWORKS * 64] = "";
+        size_t used = 0;
         for (int i = 0; i < NETWORKS; i++) {
             networks[i] = random_address(&random);
             unsigned bits = networks[i].family == ADDRESS_IPV4 ? 32 : 128;
             prefixes[i] = 1 + next_random(&random) % bits;
             for (unsigned bit = prefixes[i]; bit < bits; bit++)
                 networks[i].ip[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
-            char text[ADDRESS_TEXT_MAX], one[80];
-            snprintf(one, sizeof one, "%s/%u ", address_format(&networks[i], text, sizeof text), prefixes[i]);
-            strcat(list, one);
+            char text[ADDRESS_TEXT_MAX];
+            used += (size_t)snprintf(list + used, sizeof list - used, "%s/%u ",
+                                     address_format(&networks[i], text, sizeof text), prefixes[i]);
+            assert_true(used < sizeof list);
         }
         struct cidr_set *set = set_of(list);
         for (int i = 0; i < LOOKUPS; i++) {

@@ -10,6 +10,12 @@
 
 #include <cmocka.h>
 
+/* Without a NUL behind it. */
+static void put(char *to, const char *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
 typedef bool previous_fn(struct http_slice value, size_t *cursor, struct forwarded_node *out);
 
 /* All nodes, the last one first, as "192.0.2.1:80 2001:db8::1 ? !": ? hidden, ! malformed. */
@@ -19,7 +25,7 @@ static void expect(previous_fn *previous, const char *value, const char *expecte
     size_t len = strlen(value);
     char *copy = malloc(len + 1); /* no byte behind it */
     assert_non_null(copy);
-    memcpy(copy, value, len);
+    put(copy, value, len);
     struct http_slice slice = {copy, len};
     struct forwarded_node node;
     for (size_t cursor = len; previous(slice, &cursor, &node);) {
@@ -144,12 +150,12 @@ static void long_texts_are_malformed_and_nothing_worse(void **state)
     static char value[9000];
     memset(value, '1', sizeof value - 1);
     expect(forwarded_for_previous, value, "!");
-    memcpy(value, "for=", 4);
+    put(value, "for=", 4);
     expect(forwarded_previous, value, "!");
     value[4] = value[sizeof value - 2] = '"';
     expect(forwarded_previous, value, "!");
-    memcpy(value, "ext=", 4);
-    memcpy(value + sizeof value - 18, "\";for=192.0.2.111", 18);
+    put(value, "ext=", 4);
+    put(value + sizeof value - 18, "\";for=192.0.2.111", 18);
     expect(forwarded_previous, value, "192.0.2.111");
 }
 

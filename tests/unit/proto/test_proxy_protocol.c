@@ -147,6 +147,12 @@ static void expect_source(const struct proxy_header *header, int family, const c
     assert_int_equal(header->destination_port, destination_port);
 }
 
+/* Without a NUL behind it. */
+static void put(char *to, const char *from, size_t bytes)
+{
+    memcpy(to, from, bytes);
+}
+
 static void lines_of_version_1_are_read(void **state)
 {
     (void)state;
@@ -161,9 +167,10 @@ static void lines_of_version_1_are_read(void **state)
     static const char longest[] = "PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
                                   "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n";
     expect_whole(longest, sizeof longest - 1, &header);
+    static const char most[] = "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+                               "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n";
     static const char *const unknown[] = {"PROXY UNKNOWN\r\n", "PROXY UNKNOWN and whatever it likes\r\n",
-                                          "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
-                                          "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"};
+                                          most};
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++) {
         expect_whole(unknown[i], strlen(unknown[i]), &header);
         assert_int_equal(header.family, PROXY_SOURCE_NONE);
@@ -174,6 +181,8 @@ static void lines_of_version_1_are_read(void **state)
 static void lines_that_are_not_exactly_so_are_refused(void **state)
 {
     (void)state;
+    static const char too_long[] = "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+                                   "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535 \r\n";
     static const char *const bad[] = {
         "GET / HTTP/1.1\r\n",
         "PROXX",
@@ -204,8 +213,7 @@ static void lines_that_are_not_exactly_so_are_refused(void **state)
         "PROXY UNKNOWNS\r\n",
         "PROXY \r\n",
         "PROXY UNKNOWN \x80\r\n",
-        "PROXY UNKNOWN ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 "
-        "65535 \r\n",
+        too_long,
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         expect_bad(bad[i], strlen(bad[i]));
@@ -218,7 +226,7 @@ static void a_line_without_end_is_refused_at_its_limit(void **state)
     char line[200];
     struct proxy_header header;
     memset(line, 'x', sizeof line);
-    memcpy(line, "PROXY UNKNOWN ", 14);
+    put(line, "PROXY UNKNOWN ", 14);
     assert_int_equal(parse(line, PROXY_V1_MAX - 1, &header), PARSE_MORE);
     assert_int_equal(parse(line, PROXY_V1_MAX, &header), PARSE_BAD);
     line[PROXY_V1_MAX - 1] = '\r';
