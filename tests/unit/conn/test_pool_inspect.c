@@ -72,7 +72,7 @@ static struct conn_filter topic_filter(const char *topic)
 static void hang_up(struct bench *bench, struct peer *peer)
 {
     pool_destroy(&bench->pool, peer_conn(bench, peer), CLOSE_PEER);
-    close(peer->fd);
+    peer_fini(peer);
 }
 
 /* Whoever is there from the first page to the last stands on exactly one; nobody stands on two. */
