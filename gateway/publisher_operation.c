@@ -26,9 +26,9 @@ struct operation {
     bool no_memory;
 };
 
+/* In no list any more. */
 static void destroy(struct operation *operation)
 {
-    list_remove(&operation->link);
     inspection_destroy(operation->inspection);
     resp_out_fini(&operation->out);
     free(operation);
@@ -256,6 +256,6 @@ void operations_fini(struct publisher *publisher)
 {
     struct list *lists[] = {&publisher->operations, &publisher->answered};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-        while (!list_empty(lists[i]))
-            destroy(LIST_ITEM(lists[i]->next, struct operation, link));
+        for (struct list *link; (link = list_pop(lists[i]));)
+            destroy(LIST_ITEM(link, struct operation, link));
 }

@@ -37,6 +37,8 @@ static inline struct list *list_pop(struct list *list)
     struct list *link = list->next;
     if (link == list)
         return NULL;
-    list_remove(link);
+    list->next = link->next;
+    link->next->prev = list;
+    list_init(link);
     return link;
 }

@@ -210,7 +210,10 @@ static void expect_close(struct bench *bench, struct peer *peer, uint16_t code, 
     size_t at = 0;
     peer_drain(bench, peer);
     peer_expect_101(bench, peer);
-    assert_true(frame_at(peer, &at, &frame));
+    if (!frame_at(peer, &at, &frame)) {
+        fail_msg("nothing came");
+        return;
+    }
     assert_int_equal(frame.opcode, WS_CLOSE);
     assert_int_equal(frame.payload[0] << 8 | frame.payload[1], code);
     assert_int_equal(frame.bytes, 2 + strlen(reason));
