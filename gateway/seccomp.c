@@ -231,8 +231,8 @@ static const char *const deadly[] = {
 /* What sanitizers do beside: LeakSanitizer stops all threads from a process of its own, reports call a
  * symbolizer. */
 static const char *const for_sanitizers[] = {
-    "clone",     "dup2",   "execve",    "kill",   "mmap",  "mprotect", "personality", "pipe",  "prctl",
-    "prlimit64", "ptrace", "setrlimit", "tgkill", "tkill", "vfork",    "fork",        "wait4",
+    "clone", "dup2",      "execve", "getdents",  "kill",   "mmap",  "mprotect", "personality", "pipe",
+    "prctl", "prlimit64", "ptrace", "setrlimit", "tgkill", "tkill", "vfork",    "fork",        "wait4",
 };
 
 /* Allowed when all conditions hold: (argument & mask) == value. */
