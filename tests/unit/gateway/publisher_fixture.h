@@ -72,10 +72,8 @@ FIXTURE struct fixture *start_with(struct topic_rule *rules, size_t rule_count, 
     char text[64];
     net_format(&f->address, text, sizeof text);
     f->port = (int)strtol(strrchr(text, ':') + 1, NULL, 10);
-    f->publisher = publisher_create(&(struct publisher_config){.settings = &f->settings,
-                                                               .listen_fds = &f->listen_fd,
-                                                               .listen_count = 1,
-                                                               .broker = f->broker});
+    f->publisher = publisher_create(&(struct publisher_config){
+        .settings = &f->settings, .listen_fds = &f->listen_fd, .listen_count = 1, .broker = f->broker});
     assert_non_null(f->publisher);
     assert_true(publisher_start(f->publisher));
     return f;
