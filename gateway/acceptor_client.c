@@ -40,10 +40,12 @@ static bool keep_to_tell(struct acceptor *acceptor, struct pending *pending, enu
     return true;
 }
 
-/* The address is known as far as it can be before the request: TLS or HTTP is next. False: closed. */
-static bool go_on(struct acceptor *acceptor, struct pending *pending)
+/* The address is known as far as it can be before the request: TLS or HTTP is next. `nameless`: a PROXY
+ * header has said that there is a client, and not who; what the request says then may be that client's own
+ * words. False: closed. */
+static bool go_on(struct acceptor *acceptor, struct pending *pending, bool nameless)
 {
-    if (acceptor->shared->forwarded != FORWARDED_OFF && trusts(acceptor, &pending->client)) {
+    if (acceptor->shared->forwarded != FORWARDED_OFF && !nameless && trusts(acceptor, &pending->client)) {
         pending->awaits_forwarded = true;
     } else {
         enum handshake_failure why = judge(acceptor, pending);
@@ -79,7 +81,7 @@ static void refuse_sender(struct acceptor *acceptor, struct pending *pending, en
 bool pending_arrive(struct acceptor *acceptor, struct pending *pending)
 {
     if (!acceptor->shared->proxy_protocol[pending->transport])
-        return go_on(acceptor, pending);
+        return go_on(acceptor, pending, false);
     if (trusts(acceptor, &pending->client))
         return true; /* PENDING_PROXY */
     refuse_sender(acceptor, pending, HANDSHAKE_PROXY_UNTRUSTED,
@@ -105,7 +107,8 @@ bool pending_proxy_header(struct acceptor *acceptor, struct pending *pending)
         pending->client = client;
         pending->forwarded = true;
     }
-    return go_on(acceptor, pending) && pending->raw.len > 0;
+    bool nameless = client.family == ADDRESS_NONE || client.family == ADDRESS_UNIX;
+    return go_on(acceptor, pending, nameless) && pending->raw.len > 0;
 }
 
 void pending_proxy_late(struct acceptor *acceptor, struct pending *pending)

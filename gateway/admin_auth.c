@@ -96,22 +96,24 @@ bool admin_auth_read(struct http_slice authorization, char *room, size_t size, s
     return after_scheme(authorization, "Basic", &basic) && read_basic(basic, room, size, password);
 }
 
-static enum admin_verdict judge(struct admin_auth *auth, const struct throttle_key *peer, bool right)
+static enum admin_verdict judge(struct admin_auth *auth, struct throttle *throttle,
+                                const struct throttle_key *peer, bool right)
 {
     if (right)
         return ADMIN_MAY;
     char address[THROTTLE_KEY_TEXT];
     auth->wrong++;
-    throttle_fail(&auth->throttle, peer, clock_monotonic_ms());
+    throttle_fail(throttle, peer, clock_monotonic_ms());
     throttle_key_format(peer, address);
     log_limited(&auth->log, LOG_WARN, "admin_secret_wrong", "address=%s", address);
     return ADMIN_WRONG;
 }
 
 /* A right secret is not heard either, or guessing would go on as fast as before. */
-static bool must_wait(struct admin_auth *auth, const struct throttle_key *peer)
+static bool must_wait(struct admin_auth *auth, const struct throttle *throttle,
+                      const struct throttle_key *peer)
 {
-    if (throttle_wait_ms(&auth->throttle, peer, clock_monotonic_ms()) == 0)
+    if (throttle_wait_ms(throttle, peer, clock_monotonic_ms()) == 0)
         return false;
     auth->throttled++;
     return true;
@@ -126,12 +128,12 @@ enum admin_verdict admin_auth_check(struct admin_auth *auth, const char *passwor
         return ADMIN_MAY;
     if (request->authorization.len == 0)
         return ADMIN_MISSING;
-    if (must_wait(auth, peer))
+    if (must_wait(auth, &auth->throttle, peer))
         return ADMIN_THROTTLED;
     bool right =
         admin_auth_read(request->authorization, room, sizeof room, &given) && same_secret(password, given);
     OPENSSL_cleanse(room, sizeof room);
-    return judge(auth, peer, right);
+    return judge(auth, &auth->throttle, peer, right);
 }
 
 enum admin_verdict admin_auth_check_key(struct admin_auth *auth, const struct throttle_key *peer,
@@ -143,9 +145,9 @@ enum admin_verdict admin_auth_check_key(struct admin_auth *auth, const struct th
         return ADMIN_MAY;
     if (request->api_key.len == 0 && request->authorization.len == 0)
         return ADMIN_MISSING;
-    if (must_wait(auth, peer))
+    if (must_wait(auth, &auth->key_throttle, peer))
         return ADMIN_THROTTLED;
-    return judge(auth, peer,
+    return judge(auth, &auth->key_throttle, peer,
                  same_secret(key, request->api_key) ||
                      (after_scheme(request->authorization, "apikey", &given) && same_secret(key, given)));
 }

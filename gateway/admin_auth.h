@@ -16,8 +16,9 @@
 
 struct admin_auth {
     const struct settings *settings;
-    bool reachable; /* listen.admin is beyond loopback */
-    struct throttle throttle;
+    bool reachable;               /* listen.admin is beyond loopback */
+    struct throttle throttle;     /* of passwords */
+    struct throttle key_throttle; /* of api.key: who guesses at one must not keep others from the other */
     uint8_t ticket_key[32];
     struct log_limit log;
     uint64_t wrong, throttled; /* secrets: that did not fit; that were not looked at */

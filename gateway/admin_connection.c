@@ -112,6 +112,8 @@ static void finish_response(struct admin *admin, struct connection *connection)
     connection->deadline_ms = clock_monotonic_ms() + (pipelined ? admin->config.request_ms : IDLE_MS);
     /* EPOLLOUT comes back at once, for the request that is here already: others get their turn before it. */
     admin_connection_set_events(admin, connection, pipelined ? EPOLLIN | EPOLLOUT : EPOLLIN);
+    if (!pipelined && admin->accept_again_ms == 0)
+        admin_set_accepting(admin, true); /* who is idle makes room */
 }
 
 static void write_some(struct admin *admin, struct connection *connection)

@@ -149,6 +149,8 @@ enum cli_status cli_read(int argc, char **argv, struct config *config, const str
         return CLI_OK;
     if (!read_settings(argc, argv, &request, config, error, error_size))
         return CLI_BAD_SETTINGS;
+    if (request.action == CLI_PROBE)
+        return CLI_OK; /* what is asked is the gateway that runs, not the settings of the next one */
     if (!settings_check(settings, error, error_size)) {
         config_blame(config, error, error_size);
         return CLI_BAD_SETTINGS;

@@ -374,11 +374,12 @@ static json_t *sections_of(const char *text)
     for (const char *line = text; *line; line += strcspn(line, "\r\n"), line += strspn(line, "\r\n")) {
         size_t bytes = strcspn(line, "\r\n"), name = strcspn(line, ":\r\n");
         char key[128], *end;
-        snprintf(key, sizeof key, "%.*s", (int)(*line == '#' ? bytes - 2 : name),
-                 line + 2 * (size_t)(*line == '#'));
-        if (*line == '#') {
+        bool heading = *line == '#' && bytes > 2;
+        snprintf(key, sizeof key, "%.*s", (int)(heading ? bytes - 2 : name), line + (heading ? 2 : 0));
+        if (heading) {
             section = json_object();
-            json_object_set_new(all, key, section);
+            if (json_object_set_new(all, key, section) != 0)
+                section = NULL; /* its name is no text: neither is what stands below it */
         } else if (section && name < bytes) {
             const char *value = line + name + 1;
             long long number = strtoll(value, &end, 10);

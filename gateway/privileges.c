@@ -180,6 +180,8 @@ void privileges_check_files(const struct settings *settings)
             check_file("tls.private_key", settings->tls.hosts[i].private_key_file);
         }
     }
+    check_file("access.allow_file", settings->access.allow_file);
+    check_file("access.deny_file", settings->access.deny_file);
     check_file("auth.jwks_file", settings->auth.jwks_file);
     if (settings_use_proxy(settings))
         check_file("proxy.ca_file", settings->proxy.ca_file);

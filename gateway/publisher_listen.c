@@ -160,7 +160,8 @@ static enum command_result list_channels(const struct call *call)
     if (search.pattern &&
         search.pattern->len > CHANNEL_BYTES_MAX) /* it cannot match more, but takes longer */
         return command_fail(call, "ERR pattern is too long: the limit is %d bytes", (int)CHANNEL_BYTES_MAX);
-    visit_all(&search); /* the count stands before the names */
+    pulse_beat(&call->publisher->pulse); /* a walk of all topics takes long, and it is no hanging */
+    visit_all(&search);                  /* the count stands before the names */
     resp_array(call->out, search.found);
     search.emit = true;
     visit_all(&search);

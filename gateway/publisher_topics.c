@@ -39,6 +39,9 @@ static enum command_result list(const struct call *call)
             return command_fail(call, "ERR syntax error");
         if (resp_arg_is(word, "MATCH")) {
             page.match = value;
+            if (value->len > CHANNEL_BYTES_MAX) /* it cannot match more, but takes longer */
+                return command_fail(call, "ERR pattern is too long: the limit is %d bytes",
+                                    (int)CHANNEL_BYTES_MAX);
         } else if (resp_arg_is(word, "CURSOR")) {
             if (!command_integer(value, &cursor) || cursor < 0 || cursor > UINT32_MAX)
                 return command_fail(call, "ERR invalid cursor");
@@ -51,6 +54,7 @@ static enum command_result list(const struct call *call)
             return command_fail(call, "ERR syntax error");
         }
     }
+    pulse_beat(&call->publisher->pulse);
     uint32_t next = (uint32_t)cursor, wanted = count < COUNT_MAX ? (uint32_t)count : COUNT_MAX;
     for (int places = 0; places < PLACES_MAX && page.found < wanted; places++) {
         next = broker_scan_topics(call->publisher->broker, next, 1, add, &page);

@@ -24,7 +24,8 @@ enum {
     TRANSFERS_PER_TURN = 4, /* messages of up to TRANSFER_BATCH_MAX connections */
     SLICE_SERVED = 256,     /* connections served by fan-out before other work gets its turn */
     DRAIN_CLOSES = 256,     /* of one turn */
-    DRAIN_VISITED = 16384,  /* slots, most of which may be free */
+    DRAIN_PATIENCE_MS = 2000,
+    DRAIN_VISITED = 16384, /* slots, most of which may be free */
 };
 
 /* Event data beside connections' generation and index: slots' indices never reach these. */
@@ -247,6 +248,14 @@ static void drain_step(struct reactor *reactor)
     }
 }
 
+/* Whoever has been counted for a message gets it before its close: while a fan-out is under way closes wait,
+ * but not for ever, or a publisher that never rests would hold up the drain. */
+static bool may_close(const struct reactor *reactor)
+{
+    return !fanout_pending(&reactor->fanout) ||
+           clock_monotonic_ms() >= pace_next_ms(&reactor->pace) + DRAIN_PATIENCE_MS;
+}
+
 /* Milliseconds until the next close is due, −1 when there is none to come. */
 static int drain_wait_ms(const struct reactor *reactor)
 {
@@ -351,7 +360,7 @@ static void turn(struct reactor *reactor, const struct epoll_event *events, int 
     pool_inspect(pool);
     (void)fanout_slice(&reactor->fanout, SLICE_SERVED);
     pool_advance(pool);
-    if (reactor->draining)
+    if (reactor->draining && may_close(reactor))
         drain_step(reactor);
     pool_flush_dirty(pool);
     pool_tell_broker(pool);
@@ -409,8 +418,10 @@ bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *e
     pthread_setname_np(reactor->thread, name);
     while (sem_wait(&reactor->started) != 0)
         ;
-    if (!reactor->start_ok)
+    if (!reactor->start_ok) {
+        pthread_join(reactor->thread, NULL);
         snprintf(error, error_size, "cannot set up reactor %u, see the log", reactor->config.number);
+    }
     return reactor->start_ok;
 }
 

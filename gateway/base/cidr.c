@@ -291,8 +291,9 @@ static char *read_file(const char *path, size_t *bytes, char *error, size_t size
             n = read(fd, text + have, (size_t)st.st_size - have);
             have += n > 0 ? (size_t)n : 0;
         }
-        if (n < 0) {
-            snprintf(error, size, "%s: %s", path, strerror(errno));
+        if (n < 0 || have != (size_t)st.st_size) {
+            snprintf(error, size, "%s: %s", path,
+                     n < 0 ? strerror(errno) : "it became shorter while it was read: replace it by rename");
             free(text);
             text = NULL;
         }

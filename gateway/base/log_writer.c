@@ -296,7 +296,12 @@ void log_writer_stop(void)
         return;
     atomic_store(&writer.stop_by, clock_monotonic_ms() + STOP_MS);
     wake();
-    pthread_join(writer.thread, NULL);
+    /* It may hang in a write to somebody who does not read: the process ends without it. */
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1 + STOP_MS / 1000;
+    if (pthread_timedjoin_np(writer.thread, NULL, &until) != 0)
+        return;
     writer.started = false;
     log_use_pipe(-1, true);
     close_all();

@@ -163,22 +163,22 @@ static bool bind_unix(int fd, const struct net_address *address, const struct ne
 {
     const struct sockaddr *name = (const struct sockaddr *)&address->storage;
     const struct sockaddr_un *un = (const struct sockaddr_un *)&address->storage;
-    /* The file takes the socket's mode less the umask: so it is never wider than wanted, not even for a
-     * moment. */
+    /* The file takes the socket's mode less the umask: so it has it from the first moment, and no chmod() has
+     * to follow a path that somebody may have replaced. */
     if (fchmod(fd, unix_access->mode) != 0)
         return false;
-    if (bind(fd, name, address->len) != 0) {
-        if (errno != EADDRINUSE)
-            return false;
+    mode_t before = umask(0);
+    bool bound = bind(fd, name, address->len) == 0;
+    if (!bound && errno == EADDRINUSE) {
         bool replaced = is_stale_socket(un, address->len) && unlink(un->sun_path) == 0;
         errno = EADDRINUSE;
-        if (!replaced || bind(fd, name, address->len) != 0)
-            return false;
+        bound = replaced && bind(fd, name, address->len) == 0;
     }
-    if ((unix_access->user != (uid_t)-1 || unix_access->group != (gid_t)-1) &&
-        lchown(un->sun_path, unix_access->user, unix_access->group) != 0)
+    umask(before);
+    if (!bound)
         return false;
-    return chmod(un->sun_path, unix_access->mode) == 0;
+    return (unix_access->user == (uid_t)-1 && unix_access->group == (gid_t)-1) ||
+           lchown(un->sun_path, unix_access->user, unix_access->group) == 0;
 }
 
 static bool bind_tcp(int fd, const struct net_address *address, bool reuse_port)

@@ -199,6 +199,20 @@ test('what is published during a drain reaches everybody who is still connected,
   assert.equal((await gateway.ended).code, 0);
 });
 
+test('who was counted for a message gets it, though the drain begins in the middle of its fan-out', async t => {
+  const gateway = await own(t, { 'drain.timeout': '0', 'threads.reactors': 1, 'limits.close_timeout': '2s' });
+  const wires = await openMany(gateway, 1200), publisher = await gateway.publisher();
+  const reached = await publisher.pipeline(Array.from({ length: 10 }, (_, n) => ['PUBLISH', 'a', `${n}`.padEnd(4000, '.')]));
+  term(gateway);
+  assert.deepEqual(reached, new Array(10).fill(1200));
+  for (const wire of wires) {
+    for (let n = 0; n < 10; n++) assert.equal(parseInt((await wire.frame(20000)).text, 10), n);
+    assert.equal((await wire.frame(20000)).code, 1001);
+    wire.destroy();
+  }
+  assert.equal((await gateway.ended).code, 0);
+});
+
 test('the published Centrifuge SDK moves to another gateway behind a balancer, and its users see no error', async t => {
   const settings = { 'drain.grace': '500ms', 'drain.timeout': '1s' }, topics = { 'chat:*': { history_size: 10, history_ttl: '1h', recover: 'on' } };
   const [first, second] = [await own(t, settings, { topics }), await own(t, settings, { topics })];
