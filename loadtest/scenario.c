@@ -251,7 +251,9 @@ static void spread_last(struct load_run *run, struct spread *spread)
 {
     for (;;) {
         struct live live = run_look(run);
-        if (run->interrupts > 0 || spread_ended(run, spread, &live))
+        if (run->interrupts > 0 || counter_read(&run->publisher.published) < spread->released)
+            break; /* the last one is everywhere: nothing comes of what was released behind it */
+        if (spread_ended(run, spread, &live))
             break;
         run_tick(run);
     }
