@@ -313,7 +313,6 @@ static void joined_late(struct pool *pool, struct conn *conn, uint32_t topic, st
 
 void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answer)
 {
-    topics_expected(&pool->topics, topic);
     struct conn *conn = pool_event_conn(pool, answer->token);
     if (conn)
         conn->joins--;
@@ -337,6 +336,9 @@ void conn_joined(struct pool *pool, uint32_t topic, struct broker_request *answe
     } else if (own)
         pool_destroy(pool, conn, CLOSE_INTERNAL); /* without memory */
 out:
+    /* Not before it stands: the adapter may join other topics meanwhile, and what the broker is told then
+     * must not leave this one out. */
+    topics_expected(&pool->topics, topic);
     if (counted && !stands)
         joined_late(pool, conn, topic, answer);
     else

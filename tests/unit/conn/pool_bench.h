@@ -39,8 +39,10 @@ struct bench {
     uint32_t now;
     uint32_t slice;
     struct transfer_record like; /* ask_broker and since of the next peers */
-    bool vanished;               /* the next peers have gone before they are opened */
-    int socket_type;             /* SOCK_SEQPACKET shows each system call as a packet */
+    const uint8_t *identity;     /* of the next peers, packed (identity.h) */
+    uint32_t identity_bytes;
+    bool vanished;   /* the next peers have gone before they are opened */
+    int socket_type; /* SOCK_SEQPACKET shows each system call as a packet */
 };
 
 /* The client's end. */
@@ -226,7 +228,9 @@ BENCH struct peer peer_open_with(struct bench *bench, enum adapter_id adapter, i
     uint8_t packed[4096], secret[2][TLS_SECRET_BYTES];
     memset(secret[0], 0x11, sizeof secret[0]);
     memset(secret[1], 0x22, sizeof secret[1]);
-    struct transfer_item item = {.fd = pair[0], .topics = packed, .plain = early};
+    struct transfer_item item = {
+        .fd = pair[0], .topics = packed, .identity = bench->identity, .plain = early};
+    item.record.identity_bytes = bench->identity_bytes;
     item.record.ask_broker = bench->like.ask_broker;
     item.record.since_set = bench->like.since_set;
     item.record.since_offset = bench->like.since_offset;

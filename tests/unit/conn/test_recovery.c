@@ -3,6 +3,8 @@
  * what was published: whoever has not been told of a gap has every message once and in order. */
 #include "broker_bench.h"
 
+#include "gateway/adapter/identity.h"
+
 enum { CLIENTS = 12, STEPS = 4000, HISTORY = 40 };
 
 struct stage {
@@ -275,6 +277,50 @@ static void who_leaves_before_the_answer_is_not_joined(void **state)
     stage_free(stage);
 }
 
+/* What the reactor tells the broker next, which stays where it is: true when it is that nobody wants "u" any
+ * more. */
+static bool is_about_to_forget_u(struct stage *stage)
+{
+    struct mailbox *mail = broker_mailbox(stage->own.broker);
+    bool forget = false;
+    for (struct mailbox_node *node = mailbox_detach(mail), *next; node; node = next) {
+        next = node->next;
+        const struct broker_interest *interest = (const struct broker_interest *)node;
+        if (interest->mail.kind == MAIL_INTEREST && interest->topic_bytes == 1 && interest->topic[0] == 'u')
+            forget = forget || interest->subscribers == 0;
+        mailbox_push(mail, node);
+    }
+    return forget;
+}
+
+/* A connection's answer about one topic makes it join the other: what the broker is told then must not leave
+ * out the first, on which it is about to stand. */
+static void interest_in_a_topic_does_not_pause_while_another_is_joined(void **state)
+{
+    (void)state;
+    static const char connect[] = "{\"id\":1,\"connect\":{}}";
+    struct identity who = {.known = true, .channel_count = 2, .user = {"anna", 4}, .channels = {"\1t\1u", 4}};
+    uint8_t packed[64];
+    struct stage *stage = stage_new(1);
+    struct bench *bench = stage->own.bench;
+    stage->rule.name = (char *)(uintptr_t) "t"; /* "u" keeps nothing */
+    bench->identity = packed;
+    bench->identity_bytes = (uint32_t)identity_pack(&who, packed, sizeof packed);
+    struct peer peer = peer_open_as(bench, ADAPTER_CENTRIFUGE, 0, "", 0);
+    peer_frame(bench, &peer, WS_TEXT, true, connect, sizeof connect - 1);
+    do {
+        assert_false(is_about_to_forget_u(stage));
+        broker_drain_mail(stage->own.broker);
+        broker_flush(stage->own.broker);
+        broker_bench_take_mail(&stage->own);
+        bench_settle(bench);
+    } while (mailbox_pending(broker_mailbox(stage->own.broker)) || mailbox_pending(&stage->own.mail));
+    assert_int_equal(broker_subscribers(stage->own.broker, "t", 1), 1);
+    assert_int_equal(broker_subscribers(stage->own.broker, "u", 1), 1);
+    peer_fini(&peer);
+    stage_free(stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -282,6 +328,7 @@ int main(void)
         cmocka_unit_test(a_topic_with_max_subscribers_refuses_one_more),
         cmocka_unit_test(the_broker_is_asked_before_the_upgrade_is_answered),
         cmocka_unit_test(who_leaves_before_the_answer_is_not_joined),
+        cmocka_unit_test(interest_in_a_topic_does_not_pause_while_another_is_joined),
         cmocka_unit_test(whoever_counts_from_a_position_is_closed_rather_than_left_without_a_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
