@@ -9,7 +9,10 @@
 
 #include <string.h>
 
-enum { REASON_BYTES_MAX = 123 }; /* what a close frame has room for */
+enum {
+    REASON_BYTES_MAX = 123, /* what a close frame has room for */
+    USER_BYTES_MAX = 4096,  /* hooks may name longer users than tokens do */
+};
 
 static bool topic_given(const struct call *call, const struct resp_arg *topic)
 {
@@ -325,6 +328,8 @@ enum command_result command_user(const struct call *call)
             return COMMAND_DONE;
         if (sub == SUB_OTHER)
             continue;
+        if (call->args[2].len > USER_BYTES_MAX)
+            return command_fail(call, "ERR invalid user: at most %d bytes", USER_BYTES_MAX);
         return i == 0   ? user_disconnect(call)
                : i == 1 ? user_topic(call, ORDER_SUBSCRIBE)
                         : user_topic(call, ORDER_UNSUBSCRIBE);

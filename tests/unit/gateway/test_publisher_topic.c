@@ -201,6 +201,9 @@ static void what_is_wrong_with_a_question_is_told(void **state)
                         "-ERR invalid topic: 1 to 255 bytes");
     assert_string_equal(ask(redis, "USER SUBSCRIBE ann %b", "\xff", (size_t)1),
                         "-ERR invalid topic: UTF-8 without control characters");
+    static const char endless[4097] = "";
+    assert_string_equal(ask(redis, "USER DISCONNECT %b", endless, sizeof endless),
+                        "-ERR invalid user: at most 4096 bytes");
     assert_string_equal(ask(redis, "USER DISCONNECT ann REASON %b", text, (size_t)124),
                         "-ERR invalid reason: at most 123 bytes of UTF-8");
     assert_string_equal(ask(redis, "USER DISCONNECT ann REASON %b", "\xff", (size_t)1),
