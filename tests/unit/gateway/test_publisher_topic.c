@@ -209,7 +209,7 @@ static void what_is_wrong_with_a_question_is_told(void **state)
     assert_string_equal(ask(redis, "USER DISCONNECT ann REASON %b", "\xff", (size_t)1),
                         "-ERR invalid reason: at most 123 bytes of UTF-8");
     assert_null(mailbox_detach(&f->reactor)); /* nothing of that went to a reactor */
-    assert_int_equal(counter_read(&publisher_stats(f->publisher)->errors), sizeof table / sizeof *table + 6);
+    assert_int_equal(counter_read(&publisher_stats(f->publisher)->errors), sizeof table / sizeof *table + 7);
     redisFree(redis);
     stop(f);
 }
