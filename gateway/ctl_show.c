@@ -102,29 +102,37 @@ static void format_number(uint64_t value, enum ctl_kind kind, char *out, size_t 
     snprintf(out, size, "%" PRIu64, value);
 }
 
-/* Control characters, which a terminal would obey, as \x1b. */
+/* The character at `text`, with what a terminal would obey (control characters, C1 ones too) as \x1b; returns
+ * its bytes. */
+static size_t printable(const char *text, char out[8])
+{
+    unsigned char c = (unsigned char)text[0];
+    bool c1 = c == 0xc2 && (unsigned char)text[1] >= 0x80 && (unsigned char)text[1] < 0xa0;
+    if (c < 0x20 || c == 0x7f || c1)
+        snprintf(out, 8, "\\x%02x", c1 ? (unsigned char)text[1] : c);
+    else
+        snprintf(out, 8, "%c", c);
+    return c1 ? 2 : 1;
+}
+
 static void make_printable(const char *text, char *out, size_t size)
 {
+    char shown[8];
     size_t at = 0;
-    for (; *text && at + 5 < size; text++) {
-        unsigned char c = (unsigned char)*text;
-        bool c1 = c == 0xc2 && (unsigned char)text[1] >= 0x80 && (unsigned char)text[1] < 0xa0;
-        if (c1)
-            c = (unsigned char)*++text;
-        if (c < 0x20 || c == 0x7f || c1)
-            at += (size_t)snprintf(out + at, size - at, "\\x%02x", c);
-        else
-            out[at++] = (char)c;
+    while (*text && at + 5 < size) {
+        text += printable(text, shown);
+        at += (size_t)snprintf(out + at, size - at, "%s", shown);
     }
     out[at] = '\0';
 }
 
 void ctl_put_text(FILE *out, const char *text)
 {
-    for (char part[2] = "", shown[8]; *text; text++) {
-        part[0] = *text;
-        make_printable(part, shown, sizeof shown);
+    char shown[8];
+    while (*text) {
+        size_t bytes = printable(text, shown);
         fputs(*text == '\n' ? "\n" : shown, out);
+        text += bytes;
     }
 }
 
@@ -295,7 +303,10 @@ void ctl_show_raw(struct ctl *ctl, const redisReply *reply)
         fputc('\n', ctl->out);
         return;
     default:
-        fwrite(reply->str, 1, (size_t)reply->len, ctl->out);
+        if (ctl->form == CTL_RAW || ctl->form == CTL_JSON)
+            fwrite(reply->str, 1, (size_t)reply->len, ctl->out);
+        else
+            ctl_put_text(ctl->out, reply->str); /* to a terminal, perhaps */
         fputc('\n', ctl->out);
     }
 }

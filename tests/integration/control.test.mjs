@@ -151,6 +151,8 @@ test('pushgate ctl: tables, JSON, exit statuses', oneThread, async t => {
   assert.equal((await ctl(gateway, 'log-level', 'debug')).out, 'OK\n');
   assert.equal((await ctl(gateway, 'log-level')).out, 'debug\n');
   assert.equal((await ctl(gateway, 'command', 'echo', '--json')).out, '--json\n');
+  assert.equal((await ctl(gateway, 'command', 'echo', '\u001b]0;x\u0007 \u009b1m é')).out, '\\x1b]0;x\\x07 \\x9b1m é\n', 'nothing that a terminal would obey');
+  assert.equal((await ctl(gateway, '--raw', 'command', 'echo', '\u001b[1m')).out, '\u001b[1m\n');
   assert.equal((await ctl(gateway, '--raw', 'connections', '--id', listed[0].id)).out.split('\n')[1], listed[0].id);
   assert.deepEqual(await ctlJson(gateway, 'close', '--topic', 't2', '--code=4000', '--reason', 'bye'), { closed: 1 });
   assert.deepEqual(await sockets[1].closed, { code: 4000, reason: 'bye' });
