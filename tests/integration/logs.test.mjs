@@ -63,8 +63,9 @@ test('the access log has each connection at its end and each refused request, al
   const socket = new WebSocket(`wss://127.0.0.1:${gateway.wss}/ws?topic=news&token=`, { ca: gateway.certificate.pem });
   await once(socket, 'open');
   const { localPort } = socket._socket;
+  const message = once(socket, 'message');
   await (await gateway.publisher()).command('PUBLISH', 'news', 'x'.repeat(10000));
-  await once(socket, 'message');
+  await message;
   socket.close(1000);
   const [line] = await until('its line', () => accesses(gateway.stderr).length > 0 && accesses(gateway.stderr));
   const { level, client, path, status, adapter, transport, reason } = line;
