@@ -246,8 +246,8 @@ static char *room(struct resp_out *out, size_t bytes)
 
 static void append(struct resp_out *out, const void *data, size_t len)
 {
-    char *to = room(out, len);
-    if (!to || len == 0)
+    char *to = len > 0 ? room(out, len) : NULL;
+    if (!to)
         return;
     memcpy(to, data, len);
     out->len += len;
