@@ -1,6 +1,7 @@
 /* What the files of all commands need: errors, numbers, subcommands. */
 #include "gateway/publisher_client.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,12 @@ void command_text(const struct call *call, const char *text)
     resp_bulk(call->out, text, strlen(text));
 }
 
+void command_pair(const struct call *call, const char *name, uint64_t value)
+{
+    command_text(call, name);
+    resp_integer(call->out, (int64_t)value);
+}
+
 bool command_integer(const struct resp_arg *arg, int64_t *value)
 {
     bool negative = arg->len > 0 && arg->data[0] == '-';
@@ -44,20 +51,27 @@ bool command_integer(const struct resp_arg *arg, int64_t *value)
     return negative || !__builtin_sub_overflow(0, number, value);
 }
 
-enum sub command_sub(const struct call *call, const char *command, const char *name, size_t min, size_t max)
+enum command_result command_dispatch(const struct call *call, const char *command,
+                                     const struct subcommand *subcommands, size_t count)
 {
-    if (!resp_arg_is(&call->args[1], name))
-        return SUB_OTHER;
-    if (call->count - 2 >= min && call->count - 2 <= max)
-        return SUB_YES;
-    command_fail(call, "ERR wrong number of arguments for '%s|%s' command", command, name);
-    return SUB_ANSWERED;
-}
-
-enum command_result command_unknown_sub(const struct call *call, const char *help)
-{
-    int shown = (int)(call->args[1].len < QUOTED_MAX ? call->args[1].len : QUOTED_MAX);
-    return command_fail(call, "ERR unknown subcommand '%.*s'. Try %s HELP.", shown, call->args[1].data, help);
+    const struct resp_arg *name = &call->args[1];
+    size_t behind = call->count - 2;
+    for (size_t i = 0; i < count; i++) {
+        const struct subcommand *subcommand = &subcommands[i];
+        if (!resp_arg_is(name, subcommand->name))
+            continue;
+        if (behind < subcommand->min || behind > subcommand->max)
+            return command_fail(call, "ERR wrong number of arguments for '%s|%s' command", command,
+                                subcommand->name);
+        return subcommand->run(call);
+    }
+    char upper[16];
+    size_t length = 0;
+    for (; command[length] != '\0' && length < sizeof upper - 1; length++)
+        upper[length] = (char)toupper((unsigned char)command[length]);
+    int shown = (int)(name->len < QUOTED_MAX ? name->len : QUOTED_MAX);
+    return command_fail(call, "ERR unknown subcommand '%.*s'. Try %.*s HELP.", shown, name->data, (int)length,
+                        upper);
 }
 
 enum command_result command_help(const struct call *call, const char *const *lines, size_t count)

@@ -187,12 +187,18 @@ enum command_result command_fail(const struct call *call, const char *format, ..
 enum command_result command_ok(const struct call *call);
 void command_text(const struct call *call, const char *text); /* as a bulk string */
 bool command_integer(const struct resp_arg *arg, int64_t *value);
-/* Is args[1] this subcommand, with so many arguments behind it? A wrong number is answered here. */
-enum sub { SUB_OTHER, SUB_YES, SUB_ANSWERED };
-enum sub command_sub(const struct call *call, const char *command, const char *name, size_t min, size_t max);
+void command_pair(const struct call *call, const char *name, uint64_t value); /* of a map */
+/* args[1] is its name, with `min` to `max` arguments behind it. */
+struct subcommand {
+    const char *name;
+    size_t min, max;
+    enum command_result (*run)(const struct call *call);
+};
+/* Runs what args[1] names; an unknown name and a wrong number of arguments are errors. */
+enum command_result command_dispatch(const struct call *call, const char *command,
+                                     const struct subcommand *subcommands, size_t count);
 /* The reply of HELP: one line each, as Redis has it. */
 enum command_result command_help(const struct call *call, const char *const *lines, size_t count);
-enum command_result command_unknown_sub(const struct call *call, const char *help);
 
 enum command_result command_info(const struct call *call); /* publisher_info.c */
 /* publisher_listen.c */

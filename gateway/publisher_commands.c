@@ -207,28 +207,56 @@ static enum command_result select_database(const struct call *call)
     return index == 0 ? command_ok(call) : command_fail(call, "ERR DB index is out of range");
 }
 
+static enum command_result client_set_name(const struct call *call)
+{
+    return set_name(call, &call->args[2]) ? command_ok(call) : COMMAND_DONE;
+}
+
+static enum command_result client_get_name(const struct call *call)
+{
+    if (call->client->name)
+        command_text(call, call->client->name);
+    else
+        resp_null(call->out);
+    return COMMAND_DONE;
+}
+
+static enum command_result client_id(const struct call *call)
+{
+    resp_integer(call->out, (int64_t)call->client->id);
+    return COMMAND_DONE;
+}
+
+static enum command_result client_help(const struct call *call)
+{
+    static const char *const lines[] = {
+        "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "GETNAME",
+        "    Return the name of this connection.",
+        "ID",
+        "    Return the id of this connection.",
+        "SETNAME <name>",
+        "    Give this connection a name.",
+        "SETINFO <option> <value>, NO-EVICT <on|off>, NO-TOUCH <on|off>",
+        "    Taken for libraries that send them, without effect.",
+        "HELP",
+        "    Print this help.",
+    };
+    return command_help(call, lines, sizeof lines / sizeof *lines);
+}
+
 static enum command_result client(const struct call *call)
 {
-    enum sub sub;
-    if ((sub = command_sub(call, "client", "setname", 1, 1)))
-        return sub == SUB_YES && set_name(call, &call->args[2]) ? command_ok(call) : COMMAND_DONE;
-    if ((sub = command_sub(call, "client", "setinfo", 2, 2)) ||
-        (sub = command_sub(call, "client", "no-evict", 1, 1)) ||
-        (sub = command_sub(call, "client", "no-touch", 1, 1)))
-        return sub == SUB_YES ? command_ok(call) : COMMAND_DONE;
-    if ((sub = command_sub(call, "client", "getname", 0, 0))) {
-        if (sub == SUB_YES && call->client->name)
-            command_text(call, call->client->name);
-        else if (sub == SUB_YES)
-            resp_null(call->out);
-        return COMMAND_DONE;
-    }
-    if ((sub = command_sub(call, "client", "id", 0, 0))) {
-        if (sub == SUB_YES)
-            resp_integer(call->out, (int64_t)call->client->id);
-        return COMMAND_DONE;
-    }
-    return command_unknown_sub(call, "CLIENT");
+    static const struct subcommand subcommands[] = {
+        {"setname", 1, 1, client_set_name},
+        {"getname", 0, 0, client_get_name},
+        {"id", 0, 0, client_id},
+        {"setinfo", 2, 2, command_ok},
+        {"no-evict", 1, 1, command_ok},
+        {"no-touch", 1, 1, command_ok},
+        {"help", 0, 0, client_help},
+    };
+    return command_dispatch(call, "client", subcommands, sizeof subcommands / sizeof *subcommands);
 }
 
 static enum command_result command(const struct call *call);

@@ -172,22 +172,11 @@ static enum command_result help(const struct call *call)
 
 enum command_result command_connection(const struct call *call)
 {
-    static const struct {
-        const char *name;
-        size_t min, max;
-        enum command_result (*run)(const struct call *call);
-    } subs[] = {
+    static const struct subcommand subcommands[] = {
         {"list", 0, RESP_ARGS_MAX, list},
         {"info", 1, 1, info},
         {"close", 2, RESP_ARGS_MAX, close_them},
         {"help", 0, 0, help},
     };
-    for (size_t i = 0; i < sizeof subs / sizeof *subs; i++) {
-        enum sub sub = command_sub(call, "connection", subs[i].name, subs[i].min, subs[i].max);
-        if (sub == SUB_ANSWERED)
-            return COMMAND_DONE;
-        if (sub == SUB_YES)
-            return subs[i].run(call);
-    }
-    return command_unknown_sub(call, "CONNECTION");
+    return command_dispatch(call, "connection", subcommands, sizeof subcommands / sizeof *subcommands);
 }

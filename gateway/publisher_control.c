@@ -110,6 +110,8 @@ static enum command_result config_set(const struct call *call)
     const struct resp_arg *name = &call->args[2], *value = &call->args[3];
     const struct config_key *key = find_key(name);
     int shown = (int)(name->len < QUOTED_MAX ? name->len : QUOTED_MAX);
+    if (!control_allowed(call, "config|set"))
+        return COMMAND_DONE;
     if (!key)
         return command_fail(call, "ERR Unknown option or number of arguments for CONFIG SET - '%.*s'", shown,
                             name->data);
@@ -146,24 +148,16 @@ static enum command_result config_help(const struct call *call)
 
 enum command_result command_config(const struct call *call)
 {
-    enum sub sub;
-    if ((sub = command_sub(call, "config", "get", 1, RESP_ARGS_MAX)))
-        return sub == SUB_YES ? config_get(call) : COMMAND_DONE;
-    if ((sub = command_sub(call, "config", "set", 2, 2)))
-        return sub == SUB_YES && control_allowed(call, "config|set") ? config_set(call) : COMMAND_DONE;
-    if ((sub = command_sub(call, "config", "help", 0, 0)))
-        return sub == SUB_YES ? config_help(call) : COMMAND_DONE;
-    return command_unknown_sub(call, "CONFIG");
+    static const struct subcommand subcommands[] = {
+        {"get", 1, RESP_ARGS_MAX, config_get},
+        {"set", 2, 2, config_set},
+        {"help", 0, 0, config_help},
+    };
+    return command_dispatch(call, "config", subcommands, sizeof subcommands / sizeof *subcommands);
 }
 
 /* DRAIN and SHUTDOWN
  * ------------------------------------------------------------------------------------ */
-
-static void put_pair(const struct call *call, const char *name, uint64_t value)
-{
-    command_text(call, name);
-    resp_integer(call->out, (int64_t)value);
-}
 
 static enum command_result drain_status(const struct call *call)
 {
@@ -173,10 +167,10 @@ static enum command_result drain_status(const struct call *call)
     resp_map(call->out, 5);
     command_text(call, "phase");
     command_text(call, control_phase_label(drain.phase));
-    put_pair(call, "connections", drain.connections);
-    put_pair(call, "left", drain.left);
-    put_pair(call, "elapsed-ms", drain.began_ms != 0 && now > drain.began_ms ? now - drain.began_ms : 0);
-    put_pair(call, "remaining-ms", under_way && drain.until_ms > now ? drain.until_ms - now : 0);
+    command_pair(call, "connections", drain.connections);
+    command_pair(call, "left", drain.left);
+    command_pair(call, "elapsed-ms", drain.began_ms != 0 && now > drain.began_ms ? now - drain.began_ms : 0);
+    command_pair(call, "remaining-ms", under_way && drain.until_ms > now ? drain.until_ms - now : 0);
     return COMMAND_DONE;
 }
 

@@ -168,6 +168,12 @@ static enum command_result list_channels(const struct call *call)
     return COMMAND_DONE;
 }
 
+static enum command_result count_patterns(const struct call *call)
+{
+    resp_integer(call->out, call->publisher->channels.pattern_count);
+    return COMMAND_DONE;
+}
+
 static enum command_result count_subscribers(const struct call *call)
 {
     resp_array(call->out, (call->count - 2) * 2);
@@ -182,19 +188,31 @@ static enum command_result count_subscribers(const struct call *call)
     return COMMAND_DONE;
 }
 
+static enum command_result pubsub_help(const struct call *call)
+{
+    static const char *const lines[] = {
+        "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "CHANNELS [<pattern>]",
+        "    Return channels that have subscribers, over WebSocket or here, and match (default: '*').",
+        "NUMPAT",
+        "    Return how many patterns connections here are subscribed to.",
+        "NUMSUB [<channel> ...]",
+        "    Return how many subscribers each channel has, those of patterns left out.",
+        "HELP",
+        "    Print this help.",
+    };
+    return command_help(call, lines, sizeof lines / sizeof *lines);
+}
+
 enum command_result command_pubsub(const struct call *call)
 {
-    enum sub sub;
-    if ((sub = command_sub(call, "pubsub", "channels", 0, 1)))
-        return sub == SUB_YES ? list_channels(call) : COMMAND_DONE;
-    if ((sub = command_sub(call, "pubsub", "numpat", 0, 0))) {
-        if (sub == SUB_YES)
-            resp_integer(call->out, call->publisher->channels.pattern_count);
-        return COMMAND_DONE;
-    }
-    if (command_sub(call, "pubsub", "numsub", 0, RESP_ARGS_MAX))
-        return count_subscribers(call);
-    return command_unknown_sub(call, "PUBSUB");
+    static const struct subcommand subcommands[] = {
+        {"channels", 0, 1, list_channels},
+        {"numpat", 0, 0, count_patterns},
+        {"numsub", 0, RESP_ARGS_MAX, count_subscribers},
+        {"help", 0, 0, pubsub_help},
+    };
+    return command_dispatch(call, "pubsub", subcommands, sizeof subcommands / sizeof *subcommands);
 }
 
 struct channel_sum {

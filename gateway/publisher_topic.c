@@ -286,6 +286,13 @@ static bool read_order_options(const struct call *call, size_t first, struct ord
     return true;
 }
 
+static bool user_given(const struct call *call)
+{
+    if (call->args[2].len > USER_BYTES_MAX)
+        command_fail(call, "ERR invalid user: at most %d bytes", USER_BYTES_MAX);
+    return call->args[2].len <= USER_BYTES_MAX;
+}
+
 static enum command_result user_disconnect(const struct call *call)
 {
     struct order order = {
@@ -293,7 +300,7 @@ static enum command_result user_disconnect(const struct call *call)
         .code = CENTRIFUGE_DISCONNECT_FORCE_NO_RECONNECT,
         .user = text_of(&call->args[2]),
     };
-    if (!read_order_options(call, 3, &order))
+    if (!user_given(call) || !read_order_options(call, 3, &order))
         return COMMAND_DONE;
     const char *reason = centrifuge_disconnect_reason(order.code);
     if (!order.reason.data && reason)
@@ -305,11 +312,37 @@ static enum command_result user_topic(const struct call *call, enum order_kind k
 {
     const struct resp_arg *topic = &call->args[3];
     struct order order = {.kind = (uint8_t)kind, .user = text_of(&call->args[2]), .topic = text_of(topic)};
-    if (!topic_given(call, topic) || !read_order_options(call, 4, &order))
+    if (!user_given(call) || !topic_given(call, topic) || !read_order_options(call, 4, &order))
         return COMMAND_DONE;
     if (!topic_name_valid(topic->data, topic->len))
         return command_fail(call, "ERR invalid topic: UTF-8 without control characters");
     return send_order(call, &order);
+}
+
+static enum command_result user_subscribe(const struct call *call)
+{
+    return user_topic(call, ORDER_SUBSCRIBE);
+}
+
+static enum command_result user_unsubscribe(const struct call *call)
+{
+    return user_topic(call, ORDER_UNSUBSCRIBE);
+}
+
+static enum command_result user_help(const struct call *call)
+{
+    static const char *const lines[] = {
+        "USER <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "DISCONNECT <user> [CODE <code>] [REASON <reason>] [CLIENT <client>]",
+        "    Disconnect the user's clients, or the one. The user '' is all that are anonymous.",
+        "SUBSCRIBE <user> <topic> [CLIENT <client>]",
+        "    Subscribe the user's clients, or the one, to the topic.",
+        "UNSUBSCRIBE <user> <topic> [CLIENT <client>]",
+        "    Take the user's clients, or the one, from the topic.",
+        "HELP",
+        "    Print this help.",
+    };
+    return command_help(call, lines, sizeof lines / sizeof *lines);
 }
 
 /* The user "" is all clients that are anonymous.
@@ -318,21 +351,11 @@ static enum command_result user_topic(const struct call *call, enum order_kind k
  * USER UNSUBSCRIBE user topic [CLIENT id] */
 enum command_result command_user(const struct call *call)
 {
-    static const struct {
-        const char *name;
-        size_t min, max;
-    } subs[] = {{"disconnect", 1, 7}, {"subscribe", 2, 4}, {"unsubscribe", 2, 4}};
-    for (size_t i = 0; i < sizeof subs / sizeof *subs; i++) {
-        enum sub sub = command_sub(call, "user", subs[i].name, subs[i].min, subs[i].max);
-        if (sub == SUB_ANSWERED)
-            return COMMAND_DONE;
-        if (sub == SUB_OTHER)
-            continue;
-        if (call->args[2].len > USER_BYTES_MAX)
-            return command_fail(call, "ERR invalid user: at most %d bytes", USER_BYTES_MAX);
-        return i == 0   ? user_disconnect(call)
-               : i == 1 ? user_topic(call, ORDER_SUBSCRIBE)
-                        : user_topic(call, ORDER_UNSUBSCRIBE);
-    }
-    return command_unknown_sub(call, "USER");
+    static const struct subcommand subcommands[] = {
+        {"disconnect", 1, 7, user_disconnect},
+        {"subscribe", 2, 4, user_subscribe},
+        {"unsubscribe", 2, 4, user_unsubscribe},
+        {"help", 0, 0, user_help},
+    };
+    return command_dispatch(call, "user", subcommands, sizeof subcommands / sizeof *subcommands);
 }

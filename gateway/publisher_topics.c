@@ -71,12 +71,6 @@ static enum command_result list(const struct call *call)
     return COMMAND_DONE;
 }
 
-static void pair(const struct call *call, const char *name, uint64_t value)
-{
-    command_text(call, name);
-    resp_integer(call->out, (int64_t)value);
-}
-
 /* What the engine keeps of it. False: without memory. */
 static bool ask(const struct call *call, enum broker_op op, const struct resp_arg *topic,
                 struct broker_request **answer)
@@ -106,16 +100,16 @@ static enum command_result info(const struct call *call)
         command_fail(call, "ERR out of memory");
     } else {
         resp_map(call->out, 9);
-        pair(call, "subscribers", broker_subscribers(broker, topic->data, topic->len));
-        pair(call, "reactors", broker_reactors_of(broker, topic->data, topic->len));
-        pair(call, "listeners", channel ? channel->subscribers : 0);
+        command_pair(call, "subscribers", broker_subscribers(broker, topic->data, topic->len));
+        command_pair(call, "reactors", broker_reactors_of(broker, topic->data, topic->len));
+        command_pair(call, "listeners", channel ? channel->subscribers : 0);
         command_text(call, "rule");
         command_text(call, rule->name ? rule->name : "");
-        pair(call, "history-items", history->item_count);
-        pair(call, "history-size", rule->history_size);
-        pair(call, "history-offset", history->position.offset);
-        pair(call, "presence-clients", presence->clients);
-        pair(call, "presence-users", presence->users);
+        command_pair(call, "history-items", history->item_count);
+        command_pair(call, "history-size", rule->history_size);
+        command_pair(call, "history-offset", history->position.offset);
+        command_pair(call, "presence-clients", presence->clients);
+        command_pair(call, "presence-users", presence->users);
     }
     broker_request_destroy(history);
     broker_request_destroy(presence);
@@ -139,12 +133,10 @@ static enum command_result help(const struct call *call)
 
 enum command_result command_topic(const struct call *call)
 {
-    enum sub sub;
-    if ((sub = command_sub(call, "topic", "list", 0, 6)))
-        return sub == SUB_YES ? list(call) : COMMAND_DONE;
-    if ((sub = command_sub(call, "topic", "info", 1, 1)))
-        return sub == SUB_YES ? info(call) : COMMAND_DONE;
-    if ((sub = command_sub(call, "topic", "help", 0, 0)))
-        return sub == SUB_YES ? help(call) : COMMAND_DONE;
-    return command_unknown_sub(call, "TOPIC");
+    static const struct subcommand subcommands[] = {
+        {"list", 0, 6, list},
+        {"info", 1, 1, info},
+        {"help", 0, 0, help},
+    };
+    return command_dispatch(call, "topic", subcommands, sizeof subcommands / sizeof *subcommands);
 }

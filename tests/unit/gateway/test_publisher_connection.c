@@ -313,8 +313,9 @@ static void errors_say_what_was_wrong(void **state)
                         "-ERR invalid reason: at most 123 bytes of UTF-8");
     assert_string_equal(ask(redis, "CONNECTION CLOSE USER u REASON %b", "\xff", (size_t)1),
                         "-ERR invalid reason: at most 123 bytes of UTF-8");
-    const char *const helps[] = {"CONNECTION HELP", "TOPIC HELP", "CONFIG HELP"};
-    for (size_t i = 0; i < 3; i++)
+    const char *const helps[] = {"CONNECTION HELP", "TOPIC HELP",  "CONFIG HELP",
+                                 "PUBSUB HELP",     "CLIENT HELP", "USER HELP"};
+    for (size_t i = 0; i < sizeof helps / sizeof *helps; i++)
         assert_non_null(strstr(ask(redis, helps[i]), "+HELP +    Print this help.]"));
     redisFree(redis);
     stop(f);
