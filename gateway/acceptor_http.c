@@ -243,19 +243,16 @@ void pending_publish_answer(struct acceptor *acceptor, struct broker_request *an
     broker_request_destroy(answer);
 }
 
-static const struct demo_file *demo_file_find(struct http_slice path)
+static const struct embedded_file *demo_file_find(struct http_slice path)
 {
-    for (size_t i = 0; i < demo_file_count; i++)
-        if (http_slice_is(path, demo_files[i].path))
-            return &demo_files[i];
-    return NULL;
+    return embedded_file_find(demo_files, demo_file_count, path.data, path.len);
 }
 
 /* Of what we serve, never what a stranger wrote. */
 static const char *path_of_ours(const struct settings *settings, const struct http_request *request)
 {
     int adapter = request->path.len ? adapter_route(settings, request->path) : -1;
-    const struct demo_file *file =
+    const struct embedded_file *file =
         adapter < 0 && settings->demo.enabled ? demo_file_find(request->path) : NULL;
     return adapter >= 0 ? adapter_get((enum adapter_id)adapter)->path : file ? file->path : NULL;
 }
@@ -283,7 +280,7 @@ static void route(struct acceptor *acceptor, struct pending *pending, const stru
                HANDSHAKE_HTTP_NOT_FOUND);
         return;
     }
-    const struct demo_file *file = demo_file_find(request->path);
+    const struct embedded_file *file = demo_file_find(request->path);
     if (file) {
         if (request->method == HTTP_METHOD_GET || request->method == HTTP_METHOD_HEAD)
             respond(acceptor, pending, 200, file->content_type, file->data, file->bytes,

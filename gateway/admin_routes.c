@@ -2,6 +2,7 @@
 #include "gateway/admin_routes.h"
 
 #include "gateway/admin_metrics.h"
+#include "gateway/base/assert.h"
 #include "gateway/base/clock.h"
 #include "gateway/status/status_files.h"
 
@@ -139,13 +140,11 @@ static void get_status_json(const struct admin_desk *desk, struct admin_response
 
 static void get_file(const struct admin_desk *desk, const char *path, struct admin_response *out)
 {
-    for (size_t i = 0; i < status_file_count; i++) {
-        const struct status_file *file = &status_files[i];
-        if (strcmp(file->path, path) != 0)
-            continue;
-        respond(200, file->content_type, (const char *)file->data, file->bytes, out);
-        add_ticket(desk, "Content-Security-Policy: " STATUS_CSP "\r\nReferrer-Policy: no-referrer\r\n", out);
-    }
+    const struct embedded_file *file =
+        embedded_file_find(status_files, status_file_count, path, strlen(path));
+    PG_ASSERT(file);
+    respond(200, file->content_type, (const char *)file->data, file->bytes, out);
+    add_ticket(desk, "Content-Security-Policy: " STATUS_CSP "\r\nReferrer-Policy: no-referrer\r\n", out);
 }
 
 static void get_status(const struct admin_desk *desk, struct admin_response *out)

@@ -1,5 +1,5 @@
 # Writes files as C arrays: cmake -DOUTPUT=demo_files.c -DHEADER=gateway/demo/demo_files.h -DNAME=demo_file "-DFILES=/path=file=content type|…"
-# -P embed.cmake (an array of struct NAME called NAMEs, and its length NAME_count, as the header declares them). A file that is not named is served as an empty script: then the build has not got it.
+# -P embedded_file.cmake (an array of struct embedded_file called NAMEs, and its length NAME_count, as the header declares them). A file that is not named is served as an empty script: then the build has not got it.
 string(REPLACE "|" ";" files "${FILES}")
 set(arrays "")
 set(table "")
@@ -19,5 +19,5 @@ foreach(entry ${files})
   string(APPEND table "    {\"${path}\", \"${content_type}; charset=utf-8\", file_${index}, sizeof file_${index}},\n")
   math(EXPR index "${index} + 1")
 endforeach()
-file(WRITE "${OUTPUT}" "#include \"${HEADER}\"\n\n${arrays}\nconst struct ${NAME} ${NAME}s[] = {\n${table}};\n"
+file(WRITE "${OUTPUT}" "#include \"${HEADER}\"\n\n${arrays}\nconst struct embedded_file ${NAME}s[] = {\n${table}};\n"
      "const size_t ${NAME}_count = sizeof ${NAME}s / sizeof *${NAME}s;\n")

@@ -5,13 +5,7 @@
  */
 #pragma once
 
-#include <stddef.h>
-
-struct demo_file {
-    const char *path, *content_type;
-    const unsigned char *data;
-    size_t bytes;
-};
+#include "gateway/base/embedded_file.h"
 
 /* Scripts and styles of its own only; the WebSockets and the fetch of its own host (older browsers do not
  * take 'self' for a WebSocket). */
@@ -19,5 +13,5 @@ struct demo_file {
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self' wss: ws:; "                 \
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-extern const struct demo_file demo_files[];
+extern const struct embedded_file demo_files[];
 extern const size_t demo_file_count;

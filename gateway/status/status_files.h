@@ -4,18 +4,12 @@
  */
 #pragma once
 
-#include <stddef.h>
-
-struct status_file {
-    const char *path, *content_type;
-    const unsigned char *data;
-    size_t bytes;
-};
+#include "gateway/base/embedded_file.h"
 
 /* Nothing that is not this listener's own. */
 #define STATUS_CSP                                                                                           \
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; "    \
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-extern const struct status_file status_files[];
+extern const struct embedded_file status_files[];
 extern const size_t status_file_count;
