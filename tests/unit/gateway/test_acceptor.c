@@ -206,22 +206,30 @@ static void an_address_past_its_limit_is_told_429(void **state)
     stand_free(stand);
 }
 
-/* The reactor's socket and the batch before it are full: whoever comes then hears 503, nobody just an end. */
-static void a_reactor_that_does_not_keep_up_makes_newcomers_hear_503(void **state)
+enum { CROWD = 400 };
+
+/* Many who ask for a reactor that takes nobody: its socket and the batch before it are full afterwards. */
+static const struct acceptor_stats *crowd_in(const struct stand *stand, int fds[static CROWD])
 {
-    (void)state;
-    struct stand *stand = stand_new(0, 16384);
-    enum { COMERS = 400 };
-    int fds[COMERS];
-    for (int i = 0; i < COMERS; i++) {
+    for (int i = 0; i < CROWD; i++) {
         fds[i] = dial(stand, 1);
         ask(fds[i]);
     }
     const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
-    wait_for(&stats->failures[HANDSHAKE_TRANSFER], COMERS / 4);
+    wait_for(&stats->failures[HANDSHAKE_TRANSFER], CROWD / 4);
+    return stats;
+}
+
+/* Whoever comes then hears 503, nobody just an end. */
+static void a_reactor_that_does_not_keep_up_makes_newcomers_hear_503(void **state)
+{
+    (void)state;
+    struct stand *stand = stand_new(0, 16384);
+    int fds[CROWD];
+    const struct acceptor_stats *stats = crowd_in(stand, fds);
     pause_ms(100);
     uint32_t refused = 0;
-    for (int i = 0; i < COMERS; i++) {
+    for (int i = 0; i < CROWD; i++) {
         char answer[512];
         ssize_t n = recv(fds[i], answer, sizeof answer, MSG_DONTWAIT);
         if (n < 0) {
@@ -233,8 +241,8 @@ static void a_reactor_that_does_not_keep_up_makes_newcomers_hear_503(void **stat
         refused++;
     }
     assert_int_equal(refused, counter_read(&stats->failures[HANDSHAKE_TRANSFER]));
-    assert_int_equal(atomic_load(&stand->port.load), COMERS - refused);
-    for (int i = 0; i < COMERS; i++)
+    assert_int_equal(atomic_load(&stand->port.load), CROWD - refused);
+    for (int i = 0; i < CROWD; i++)
         close(fds[i]);
     stand_free(stand);
 }
@@ -290,21 +298,15 @@ static void a_drain_waits_for_a_reactor_no_longer_than_close_timeout(void **stat
 {
     (void)state;
     struct stand *stand = stand_new(0, 16384);
-    enum { COMERS = 400 };
-    int fds[COMERS];
-    for (int i = 0; i < COMERS; i++) {
-        fds[i] = dial(stand, 1);
-        ask(fds[i]);
-    }
-    const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
-    wait_for(&stats->failures[HANDSHAKE_TRANSFER], COMERS / 4); /* its socket and a batch are full */
+    int fds[CROWD];
+    const struct acceptor_stats *stats = crowd_in(stand, fds);
     acceptor_drain(stand->acceptor);
     for (int ms = 0; !acceptor_drained(stand->acceptor); ms += 2) {
         assert_true(ms < PATIENCE_MS);
         pause_ms(2);
     }
     assert_int_equal(atomic_load(&stand->port.load), counter_read(&stats->transferred));
-    for (int i = 0; i < COMERS; i++)
+    for (int i = 0; i < CROWD; i++)
         close(fds[i]);
     join(stand);
     stand->joined = true;

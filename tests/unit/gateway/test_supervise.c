@@ -66,6 +66,15 @@ static void bench_watch(struct bench *bench, uint64_t patience_ms)
                                     i == THREADS - 1 ? patience_ms : 0));
 }
 
+/* With a watchdog, and ready; the last thread may be silent for `patience_ms`. */
+static void bench_open_watched(struct bench *bench, uint64_t now, uint64_t patience_ms)
+{
+    bench_open(bench, "20000000");
+    bench_watch(bench, patience_ms);
+    supervise_ready(&bench->supervise, now, "idle");
+    assert_string_equal(hear(bench), "READY=1\nSTATUS=idle");
+}
+
 static void bench_close(struct bench *bench)
 {
     supervise_fini(&bench->supervise);
@@ -180,10 +189,7 @@ static void the_watchdog_is_fed_four_times_in_its_span_while_all_threads_answer(
     (void)state;
     struct bench bench;
     uint64_t now = 1000;
-    bench_open(&bench, "20000000");
-    bench_watch(&bench, 0);
-    supervise_ready(&bench.supervise, now, "idle");
-    (void)hear(&bench);
+    bench_open_watched(&bench, now, 0);
     for (int i = 0; i < 20; i++) {
         take_turns(&bench, THREADS);
         assert_int_equal(supervise_due_ms(&bench.supervise), now + ASK_MS);
@@ -201,10 +207,7 @@ static void one_thread_that_hangs_stops_the_feeding_until_it_answers(void **stat
     (void)state;
     struct bench bench;
     uint64_t now = 1000;
-    bench_open(&bench, "20000000");
-    bench_watch(&bench, 0);
-    supervise_ready(&bench.supervise, now, "idle");
-    (void)hear(&bench);
+    bench_open_watched(&bench, now, 0);
     for (int i = 0; i < 6; i++) {
         take_turns(&bench, 1);
         now += ASK_MS;
@@ -224,10 +227,7 @@ static void a_thread_that_may_be_silent_for_a_while_stops_it_only_then(void **st
     (void)state;
     struct bench bench;
     uint64_t now = 1000;
-    bench_open(&bench, "20000000");
-    bench_watch(&bench, 6 * ASK_MS);
-    supervise_ready(&bench.supervise, now, "idle");
-    (void)hear(&bench);
+    bench_open_watched(&bench, now, 6 * ASK_MS);
     for (int i = 1; i <= 10; i++) {
         take_turns(&bench, THREADS - 1);
         now += ASK_MS;
@@ -244,10 +244,7 @@ static void a_thread_that_has_ended_in_good_order_owes_no_answer(void **state)
 {
     (void)state;
     struct bench bench;
-    bench_open(&bench, "20000000");
-    bench_watch(&bench, 0);
-    supervise_ready(&bench.supervise, 1000, "idle");
-    (void)hear(&bench);
+    bench_open_watched(&bench, 1000, 0);
     pulse_end(&bench.pulses[0]);
     for (uint64_t i = 1; i < 4; i++) {
         take_turns(&bench, 0);
