@@ -39,6 +39,15 @@ static int refuse_shape(struct ctl *ctl, redisReply *reply)
     return ctl_fail(ctl, "%s: this answer was not expected: is it a pushgate of this version?", ctl->address);
 }
 
+/* NULL: there was none, or it was of another type; said which. */
+static redisReply *of_type(struct ctl *ctl, redisReply *reply, int type)
+{
+    if (!reply || reply->type == type)
+        return reply;
+    refuse_shape(ctl, reply);
+    return NULL;
+}
+
 /* "+OK" and the like. */
 static int show_simple(struct ctl *ctl, redisReply *reply)
 {
@@ -59,10 +68,8 @@ static int show_simple(struct ctl *ctl, redisReply *reply)
 /* A map, as one object. */
 static int show_map(struct ctl *ctl, redisReply *reply, const struct ctl_column *columns, size_t count)
 {
-    if (!reply)
+    if (!of_type(ctl, reply, REDIS_REPLY_ARRAY))
         return EXIT_FAILURE;
-    if (reply->type != REDIS_REPLY_ARRAY)
-        return refuse_shape(ctl, reply);
     if (ctl->form == CTL_RAW) {
         ctl_show_raw(ctl, reply);
     } else {
@@ -175,11 +182,9 @@ static int close_connections(struct ctl *ctl)
     add_filter(&words, args);
     add_pair(&words, "CODE", args->code);
     add_pair(&words, "REASON", args->reason);
-    redisReply *reply = ctl_ask(ctl, words.word, words.count);
+    redisReply *reply = of_type(ctl, ctl_ask(ctl, words.word, words.count), REDIS_REPLY_INTEGER);
     if (!reply)
         return EXIT_FAILURE;
-    if (reply->type != REDIS_REPLY_INTEGER)
-        return refuse_shape(ctl, reply);
     long long closed = reply->integer;
     if (ctl->form == CTL_PEOPLE)
         fprintf(ctl->out, "closed %lld connection%s\n", closed, closed == 1 ? "" : "s");
@@ -348,11 +353,9 @@ static void show_counter(struct ctl_table *table, const char *line, size_t bytes
 static int counters(struct ctl *ctl)
 {
     static const struct ctl_column columns[] = {{"value", "VALUE", KIND_NUMBER}, {"name", "NAME", KIND_TEXT}};
-    redisReply *reply = ASK(ctl, "METRICS");
+    redisReply *reply = of_type(ctl, ASK(ctl, "METRICS"), REDIS_REPLY_STRING);
     if (!reply)
         return EXIT_FAILURE;
-    if (reply->type != REDIS_REPLY_STRING)
-        return refuse_shape(ctl, reply);
     if (ctl->form == CTL_RAW) {
         ctl_show_raw(ctl, reply);
         freeReplyObject(reply);
@@ -396,11 +399,9 @@ static int info(struct ctl *ctl)
     struct words words = {.word = {"INFO"}, .count = 1};
     for (size_t i = 0; i < ctl->args.word_count; i++)
         add(&words, ctl->args.words[i]);
-    redisReply *reply = ctl_ask(ctl, words.word, words.count);
+    redisReply *reply = of_type(ctl, ctl_ask(ctl, words.word, words.count), REDIS_REPLY_STRING);
     if (!reply)
         return EXIT_FAILURE;
-    if (reply->type != REDIS_REPLY_STRING)
-        return refuse_shape(ctl, reply);
     json_t *all = sections_of(reply->str);
     const char *name;
     json_t *section;
