@@ -5,14 +5,23 @@
 # The same files with the same dates give the same package, byte for byte; dates are the last commit's, or $SOURCE_DATE_EPOCH.
 set(deploy ${CMAKE_SOURCE_DIR}/deploy)
 set(PUSHGATE_UNIT_DIR lib/systemd/system CACHE STRING "Where the systemd unit goes, below the prefix")
-set(examples ${CMAKE_INSTALL_DATADIR}/doc/pushgate/examples)
+set(documents ${CMAKE_INSTALL_DATADIR}/doc/pushgate)
+set(examples ${documents}/examples)
 
 install(FILES ${deploy}/systemd/pushgate.service DESTINATION ${PUSHGATE_UNIT_DIR})
 install(FILES ${deploy}/systemd/pushgate.sysusers DESTINATION lib/sysusers.d RENAME pushgate.conf)
 install(FILES ${deploy}/systemd/port-443.conf ${deploy}/systemd/credentials.conf DESTINATION ${examples}/systemd)
 # An example, not in force: what a million connections want of the kernel is not what every machine should have.
 install(FILES ${deploy}/sysctl.d/pushgate.conf DESTINATION ${examples}/sysctl.d)
-install(FILES README.md DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/pushgate)
+# Documents link to one another and to files beside them, so each keeps its place in the tree.
+foreach(document README.md deploy/OPERATIONS.md gateway/API.md gateway/ARCHITECTURE.md gateway/STATUS.md gateway/adapter/CENTRIFUGE.md
+                 gateway/proxy/HOOKS.md proto/PROTOCOLS.md proto/TLS.md)
+  get_filename_component(place ${document} DIRECTORY)
+  install(FILES ${document} DESTINATION ${documents}/${place})
+endforeach()
+foreach(folder grafana haproxy kubernetes nginx prometheus sysctl.d systemd)
+  install(DIRECTORY ${deploy}/${folder} DESTINATION ${documents}/deploy)
+endforeach()
 
 find_program(DPKG_SHLIBDEPS dpkg-shlibdeps)
 if(NOT DPKG_SHLIBDEPS OR PUSHGATE_SANITIZE OR PUSHGATE_FUZZ)

@@ -1,7 +1,7 @@
 // Man pages, completion and OPERATIONS.md: they say what --help and the code say, and readers of man pages find no fault in them.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -14,6 +14,8 @@ const pages = { gateway: join(build, 'man/pushgate.8'), settings: join(build, 'm
 const run = (command, ...rest) => spawnSync(command, rest, { encoding: 'utf8' });
 /** A page as one line, as a reader sees it. */
 const read = page => run('mandoc', '-T', 'utf8', '-O', 'width=300', page).stdout.replace(/.\x08/g, '').replace(/\s+/g, ' ');
+/** Where a document's links lead that stay in the tree. */
+const links = text => [...text.matchAll(/\]\(([^)\s#]\S*?)\)/g)].map(([, link]) => link).filter(link => !/^https?:/.test(link));
 const squeeze = text => text.replace(/\s+/g, ' ').trim();
 
 test('no page has a line that a formatter would warn of', () => {
@@ -66,7 +68,7 @@ test('pushgate(8) and pushgate-load(1) have every option of --help', () => {
   for (const [, mode, text] of help.matchAll(/^ {2}([a-z]+) +(.*)$/gm)) assert.ok(loadPage.includes(`${mode} ${text}`), mode);
 });
 
-test('cmake --install puts programs, pages and completion where they are looked for', t => {
+test('cmake --install puts programs, pages and completion where they are looked for, and documents so that their links lead somewhere', t => {
   const prefix = mkdtempSync(join(tmpdir(), 'documents-test-'));
   t.after(() => rmSync(prefix, { recursive: true }));
   assert.equal(run('cmake', '--install', build, '--prefix', prefix).status, 0);
@@ -77,6 +79,9 @@ test('cmake --install puts programs, pages and completion where they are looked 
     assert.equal(status, 0, page);
     assert.match(stdout, /SEE ALSO/);
   }
+  const documents = join(prefix, 'share/doc/pushgate'), paths = readdirSync(documents, { recursive: true }).filter(path => path.endsWith('.md'));
+  for (const path of ['README.md', 'deploy/OPERATIONS.md', 'gateway/proxy/HOOKS.md']) assert.ok(paths.includes(path), path);
+  for (const path of paths) assert.deepEqual(links(readFileSync(join(documents, path), 'utf8')).filter(link => !existsSync(join(documents, path, '..', link.split('#')[0]))), [], path);
 });
 
 /** What bash offers when the cursor is at the end of `line`. */

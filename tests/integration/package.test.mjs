@@ -36,7 +36,8 @@ test('it has the programs, their manual pages, the service and settings that onl
   for (const path of ['./usr/lib/systemd/system/pushgate.service', './usr/lib/sysusers.d/pushgate.conf', './usr/share/man/man8/pushgate.8.gz',
     './usr/share/man/man5/pushgate.conf.5.gz', './usr/share/man/man1/pushgate-load.1.gz', './usr/share/bash-completion/completions/pushgate',
     './usr/share/doc/pushgate/copyright', './usr/share/doc/pushgate/changelog.gz', './usr/share/doc/pushgate/changelog.Debian.gz',
-    './usr/share/doc/pushgate/examples/sysctl.d/pushgate.conf', './usr/share/doc/pushgate/examples/systemd/port-443.conf'])
+    './usr/share/doc/pushgate/examples/sysctl.d/pushgate.conf', './usr/share/doc/pushgate/examples/systemd/port-443.conf',
+    './usr/share/doc/pushgate/README.md', './usr/share/doc/pushgate/deploy/OPERATIONS.md', './usr/share/doc/pushgate/deploy/prometheus/rules.yml'])
     assert.equal(listed.get(path), '-rw-r--r-- root/root', path);
   assert.equal(listed.get('./etc/pushgate/pushgate.conf'), '-rw-r----- root/root');
   assert.ok(![...listed.keys()].some(path => path.startsWith('./etc/sysctl.d')), 'the kernel of whoever installs it is left alone');
