@@ -178,6 +178,6 @@ bool drain_over(const struct drain *drain)
 
 uint64_t drain_budget_ms(const struct settings *settings)
 {
-    return settings->drain.grace + settings->drain.timeout + settings->limits.close_timeout +
-           END_OF_THREADS_MS;
+    return settings->drain.grace + settings->drain.timeout + REACTOR_DRAIN_PATIENCE_MS +
+           settings->limits.close_timeout + END_OF_THREADS_MS;
 }

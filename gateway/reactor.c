@@ -24,8 +24,7 @@ enum {
     TRANSFERS_PER_TURN = 4, /* messages of up to TRANSFER_BATCH_MAX connections */
     SLICE_SERVED = 256,     /* connections served by fan-out before other work gets its turn */
     DRAIN_CLOSES = 256,     /* of one turn */
-    DRAIN_PATIENCE_MS = 2000,
-    DRAIN_VISITED = 16384, /* slots, most of which may be free */
+    DRAIN_VISITED = 16384,  /* slots, most of which may be free */
 };
 
 /* Event data beside connections' generation and index: slots' indices never reach these. */
@@ -253,7 +252,7 @@ static void drain_step(struct reactor *reactor)
 static bool may_close(const struct reactor *reactor)
 {
     return !fanout_pending(&reactor->fanout) ||
-           clock_monotonic_ms() >= pace_next_ms(&reactor->pace) + DRAIN_PATIENCE_MS;
+           clock_monotonic_ms() >= pace_next_ms(&reactor->pace) + REACTOR_DRAIN_PATIENCE_MS;
 }
 
 /* Milliseconds until the next close is due, −1 when there is none to come. */

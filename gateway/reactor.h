@@ -31,6 +31,8 @@ bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *e
 struct mailbox *reactor_mailbox(struct reactor *reactor);
 const struct reactor_stats *reactor_stats(const struct reactor *reactor);
 struct pulse *reactor_pulse(struct reactor *reactor); /* for main's watchdog */
+/* By so much a close may be later than its time: it waits for a fan-out that is under way. */
+enum { REACTOR_DRAIN_PATIENCE_MS = 2000 };
 /* How the closes of a drain are spread: all reactors over the same time, each shifted by its share of a step.
  */
 struct reactor_drain {
