@@ -517,8 +517,10 @@ const struct ctl_command ctl_commands[] = {
      close_connections},
     {"topics", "[PATTERN]", "Lists topics that have subscribers, the largest first.", 0, 1, show_topics},
     {"topic", "TOPIC", "Shows what a topic has: subscribers, history, presence.", 1, 1, topic},
-    {"counters", "[PATTERN ...]", "Shows what /metrics shows; a pattern or a part of a name chooses.", 0, 16,
-     counters},
+    {"counters", "[PATTERN ...]",
+     "Shows what /metrics shows (but pushgate_api_*, pushgate_admin_*); a pattern or a part of a name "
+     "chooses.",
+     0, 16, counters},
     {"info", "[SECTION ...]", "Shows the gateway in short: version, connections, messages.", 0, 16, info},
     {"config", "[PATTERN ...]", "Shows settings in use; secrets are not shown.", 0, 16, config},
     {"log-level", "[LEVEL]", "Shows or sets the log level: error, warn, info, debug. Until the next start.",

@@ -142,7 +142,7 @@ static bool build_broker(struct gateway *gateway)
     return gateway->broker || gateway_no_memory(gateway);
 }
 
-/* On the publisher's thread. */
+/* On the publisher's thread, so without what is counted on admin's alone. */
 static void write_metrics(void *context, FILE *out)
 {
     const struct gateway *gateway = context;

@@ -27,7 +27,7 @@ struct publisher_config {
     struct control *control; /* for DRAIN and SHUTDOWN; NULL: there is none */
     size_t reactor_count;    /* for INFO */
     const struct reactor_stats *const *reactors;
-    /* Writes all counters, for METRICS; on the publisher's thread. NULL: there are none. */
+    /* Writes counters, for METRICS; on the publisher's thread. NULL: there are none. */
     void (*write_metrics)(void *context, FILE *out);
     void *metrics_context;
 };

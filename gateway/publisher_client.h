@@ -23,7 +23,7 @@ enum {
     REPLIES_MAX = 1024 * 1024, /* past it, a connection that does not read its replies is not read; a listener
                                   is cut at publish.outbox_bytes instead */
     BULK_MIN = 64 * 1024,      /* commands other than PUBLISH have room whatever limits.message_bytes is */
-    BULK_UNLIMITED = 512 * 1024 * 1024, /* as Redis, when limits.message_bytes is 0 */
+    BULK_UNLIMITED = 512 * 1024 * 1024, /* as Redis, whatever limits.message_bytes is */
     QUERY_EXTRA = 5 * 1024 * 1024,      /* of a command, beside its largest string: RESP_ARGS_MAX channels */
     ARGS_BEFORE_AUTH = 10,              /* both as Redis */
     BULK_BEFORE_AUTH = 16 * 1024,

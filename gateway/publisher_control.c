@@ -213,7 +213,7 @@ enum command_result command_shutdown(const struct call *call)
 /* METRICS
  * ----------------------------------------------------------------------------------------------- */
 
-/* METRICS: every counter, as /metrics of the admin listener has them. */
+/* METRICS: counters as /metrics of the admin listener has them, but for those of that listener itself. */
 enum command_result command_metrics(const struct call *call)
 {
     const struct publisher_config *config = &call->publisher->config;
