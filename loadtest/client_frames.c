@@ -3,6 +3,7 @@
 
 #include "gateway/base/assert.h"
 #include "gateway/base/clock.h"
+#include "loadtest/printable.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -116,9 +117,9 @@ static void take_close(struct client_context *context, struct client *client, co
         counter_add(&client_stats(context, client)->close_codes[slot], 1);
         client_send_close(context, client, code);
     }
-    snprintf(text, sizeof(text), "%u %.*s", code,
-             frame->payload_bytes > 2 ? (int)frame->payload_bytes - 2 : 0,
-             frame->payload_bytes > 2 ? (const char *)frame->payload + 2 : "");
+    size_t at = (size_t)snprintf(text, sizeof(text), "%u ", code);
+    if (frame->payload_bytes > 2)
+        (void)printable(frame->payload + 2, (size_t)frame->payload_bytes - 2, text + at, sizeof(text) - at);
     client_end(context, client, END_CLOSE_FRAME, text);
 }
 
@@ -182,8 +183,11 @@ static bool take_frame(struct client_context *context, struct client *client, co
 static size_t protocol_error(struct client_context *context, struct client *client,
                              const struct ws_frame *frame)
 {
+    bool too_big =
+        frame->close_code == WS_CLOSE_MESSAGE_TOO_BIG; /* the RFC sets no bound, this program does */
+
     client_send_close(context, client, frame->close_code);
-    client_end(context, client, END_WS_ERROR, frame->error);
+    client_end(context, client, too_big ? END_TOO_BIG : END_WS_ERROR, too_big ? NULL : frame->error);
     return CLIENT_GONE;
 }
 

@@ -17,7 +17,7 @@
     X(TLS, "tls", "TLS handshake failed")                                                                    \
     X(CERTIFICATE, "certificate", "certificate refused (--cafile, --insecure)")                              \
     X(HTTP_STATUS, "http_status", "HTTP status other than 101")                                              \
-    X(BAD_UPGRADE, "bad_upgrade", "101 that breaks RFC 6455")                                                \
+    X(BAD_UPGRADE, "bad_upgrade", "answer that breaks RFC 6455")                                             \
     X(MEMORY, "memory", "out of memory")                                                                     \
     X(INTERRUPTED, "interrupted", "given up at the end of the run")
 
@@ -39,6 +39,7 @@ enum fail_reason {
     X(TLS_ALERT, "tls_alert", true, "TLS alert from the server")                                             \
     X(TLS_ERROR, "tls_error", true, "TLS record that does not open")                                         \
     X(WS_ERROR, "ws_error", true, "frame that breaks RFC 6455")                                              \
+    X(TOO_BIG, "too_big", true, "message over 1 MiB, more than this program takes")                          \
     X(MEMORY, "memory", true, "out of memory here")
 
 enum end_reason {

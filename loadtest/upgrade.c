@@ -53,17 +53,22 @@ static bool list_has(struct http_slice list, const char *token)
     return false;
 }
 
+/* Sets *status only to one that there is: others count by it. */
 static bool parse_status(const char *line, size_t len, int *status)
 {
-    if (len < 12 || memcmp(line, "HTTP/1.1 ", 9) != 0 || (len > 12 && line[12] != ' '))
+    if (len < 12 || memcmp(line, "HTTP/1.", 7) != 0 || (line[7] != '0' && line[7] != '1') || line[8] != ' ' ||
+        (len > 12 && line[12] != ' '))
         return false;
-    *status = 0;
+    int number = 0;
     for (int i = 9; i < 12; i++) {
         if (line[i] < '0' || line[i] > '9')
             return false;
-        *status = *status * 10 + (line[i] - '0');
+        number = number * 10 + (line[i] - '0');
     }
-    return *status >= 100 && *status < 600;
+    if (number < 100 || number >= 600)
+        return false;
+    *status = number;
+    return true;
 }
 
 struct seen {
@@ -139,6 +144,8 @@ enum parse_result upgrade_parse(const char *data, size_t len, const char *accept
                 return bad(out, "the answer is not HTTP/1.1");
             if (out->status != 101)
                 return bad(out, http_status_text(out->status));
+            if (line[7] == '0') /* a refusal may be of HTTP/1.0, an upgrade may not */
+                return bad(out, "the answer is not HTTP/1.1");
         } else if (line_len == 0) {
             break;
         } else if ((out->error = check_header(line, line_len, accept, subprotocol, &seen))) {

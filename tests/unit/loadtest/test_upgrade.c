@@ -72,6 +72,30 @@ static void another_status_is_told(void **state)
     assert_non_null(answer.error);
 }
 
+static void a_refusal_in_http_1_0_keeps_its_status(void **state)
+{
+    (void)state;
+    struct upgrade_answer answer;
+    assert_int_equal(parse("HTTP/1.0 503 Service Unavailable\r\n", "", &answer), PARSE_BAD);
+    assert_int_equal(answer.status, 503);
+    assert_int_equal(parse("HTTP/1.0 101 Switching Protocols\r\n", "", &answer), PARSE_BAD);
+    assert_string_equal(answer.error, "the answer is not HTTP/1.1");
+    assert_int_equal(parse("HTTP/2.0 503 No\r\n", "", &answer), PARSE_BAD);
+    assert_int_equal(answer.status, 0);
+}
+
+static void a_status_that_does_not_exist_is_none(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"HTTP/1.1 999 No\r\n", "HTTP/1.1 600 No\r\n", "HTTP/1.1 099 No\r\n",
+                                      "HTTP/1.1 5x3 No\r\n"};
+    struct upgrade_answer answer;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_int_equal(parse(bad[i], "", &answer), PARSE_BAD);
+        assert_int_equal(answer.status, 0);
+    }
+}
+
 static void answers_that_break_the_rfc_are_refused(void **state)
 {
     (void)state;
@@ -123,6 +147,8 @@ int main(void)
         cmocka_unit_test(a_good_answer_is_taken_only_when_whole),
         cmocka_unit_test(bytes_after_the_head_are_left),
         cmocka_unit_test(another_status_is_told),
+        cmocka_unit_test(a_refusal_in_http_1_0_keeps_its_status),
+        cmocka_unit_test(a_status_that_does_not_exist_is_none),
         cmocka_unit_test(answers_that_break_the_rfc_are_refused),
         cmocka_unit_test(a_subprotocol_must_be_one_of_the_offered),
         cmocka_unit_test(an_endless_head_is_refused),
