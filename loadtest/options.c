@@ -1,17 +1,12 @@
 /* Reads the command line by a table. */
 #include "loadtest/options.h"
 
-#include "gateway/base/preflight.h"
+#include "gateway/base/assert.h"
 #include "loadtest/options_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    DEFAULT_PUBLISH_RATE = 10,
-    SOURCES_MIN = 40,
-};
 
 struct unit {
     const char *suffix;
@@ -130,8 +125,9 @@ static const struct option_row *find_row(const char *name, size_t len)
     return NULL;
 }
 
-static bool parse_argument(struct load_options *options, int argc, char **argv, int *at, char *error,
-                           size_t error_size)
+/* `given` gets the row's bit. */
+static bool parse_argument(struct load_options *options, int argc, char **argv, int *at, uint64_t *given,
+                           char *error, size_t error_size)
 {
     const char *name = argv[*at] + 2, *equals = strchr(name, '=');
     const struct option_row *row = find_row(name, equals ? (size_t)(equals - name) : strlen(name));
@@ -140,6 +136,7 @@ static bool parse_argument(struct load_options *options, int argc, char **argv, 
         snprintf(error, error_size, "unknown option %s; see --help", argv[*at]);
         return false;
     }
+    *given |= UINT64_C(1) << (row - option_rows);
     if (row->type == OPTION_FLAG) {
         if (equals) {
             snprintf(error, error_size, "--%s takes no value", row->name);
@@ -153,100 +150,6 @@ static bool parse_argument(struct load_options *options, int argc, char **argv, 
         return false;
     }
     return set_value(options, row, value, error, error_size);
-}
-
-/* What goes together with a mode and what does not. */
-static bool check_mode(struct load_options *options, char *error, size_t error_size)
-{
-    static const char *const handshakes[] = {"both", "full", "resumed"};
-    enum load_mode mode = options->mode;
-    const char *name = load_modes[mode].name;
-
-    if (load_modes[mode].publishes && !options->publish) {
-        snprintf(error, error_size, "%s needs --publish=127.0.0.1:6390 (or unix:PATH)", name);
-        return false;
-    }
-    if (mode > LOAD_FANOUT && options->messages > 0) {
-        snprintf(error, error_size, "--messages is for fanout: %s lasts as long as --hold says", name);
-        return false;
-    }
-    if (load_modes[mode].publishes && options->messages == 0 && options->hold_ms == 0) {
-        snprintf(error, error_size, "%s needs %s--hold, else nothing is published", name,
-                 mode == LOAD_FANOUT ? "--messages or " : "");
-        return false;
-    }
-    size_t choice = 0;
-    while (choice < 3 && strcmp(options->handshakes_text, handshakes[choice]) != 0)
-        choice++;
-    if (choice == 3) {
-        snprintf(error, error_size, "--handshakes: '%s' is none of both, full, resumed",
-                 options->handshakes_text);
-        return false;
-    }
-    options->handshakes = (enum load_handshakes)choice;
-    if (mode == LOAD_STORM && options->resume) {
-        snprintf(error, error_size, "storm resumes by itself (--handshakes): leave --resume out");
-        return false;
-    }
-    if (mode > LOAD_FANOUT && options->publish_rate == 0)
-        options->publish_rate = DEFAULT_PUBLISH_RATE;
-    return true;
-}
-
-static bool loopback_v4(const struct target *target)
-{
-    return target->address.storage.ss_family == AF_INET && target_is_loopback(target);
-}
-
-static struct source_range loopback_sources(uint64_t connections)
-{
-    struct preflight_machine machine;
-    preflight_read("", &machine);
-    uint64_t count = preflight_sources(&machine, connections);
-    return (struct source_range){.first = INADDR_LOOPBACK,
-                                 .count = count > SOURCES_MIN ? (uint32_t)count : SOURCES_MIN};
-}
-
-static bool check(struct load_options *options, char *error, size_t error_size)
-{
-    if (!options->target_text) {
-        snprintf(error, error_size, "--target is needed: --target=wss://127.0.0.1:8443/ws?topic=load");
-        return false;
-    }
-    if (!target_parse(&options->target, options->target_text, (uint32_t)options->topics, error, error_size))
-        return false;
-    const char *sources = options->sources_text ? options->sources_text : "";
-    if (!options->sources_text && loopback_v4(&options->target))
-        options->sources = loopback_sources(options->connections);
-    else if (!source_range_parse(&options->sources, sources, error, error_size))
-        return false;
-    if (options->sources.count > 0 && options->target.address.storage.ss_family != AF_INET) {
-        snprintf(error, error_size, "--sources: IPv4 addresses cannot reach an IPv6 target");
-        return false;
-    }
-    if (!check_mode(options, error, error_size))
-        return false;
-    if (options->resume && !options->target.tls) {
-        snprintf(error, error_size, "--resume needs a wss:// target");
-        return false;
-    }
-    if (options->watch && options->mode != LOAD_IDLE) {
-        snprintf(error, error_size, "--watch is for idle: fanout checks the messages itself");
-        return false;
-    }
-    if (options->one_by_one && (options->mode != LOAD_FANOUT || options->topics != 1)) {
-        snprintf(error, error_size, "--one-by-one is for fanout with one topic");
-        return false;
-    }
-    if (options->send_text && strlen(options->send_text) > 4096) {
-        snprintf(error, error_size, "--send: at most 4096 bytes");
-        return false;
-    }
-    if (options->insecure && options->ca_file) {
-        snprintf(error, error_size, "--insecure and --cafile exclude each other");
-        return false;
-    }
-    return true;
 }
 
 static bool find_mode(const char *name, enum load_mode *out)
@@ -263,7 +166,9 @@ enum options_result load_options_parse(struct load_options *options, int argc, c
                                        size_t error_size)
 {
     bool have_mode = false;
+    uint64_t given = 0;
 
+    PG_ASSERT(option_row_count <= 64); /* bits of `given` */
     memset(options, 0, sizeof(*options));
     for (size_t i = 0; i < option_row_count; i++)
         if (option_rows[i].default_value &&
@@ -281,7 +186,7 @@ enum options_result load_options_parse(struct load_options *options, int argc, c
         if (strcmp(argv[i], "--print-words") == 0)
             return OPTIONS_WORDS;
         if (strncmp(argv[i], "--", 2) == 0) {
-            if (!parse_argument(options, argc, argv, &i, error, error_size))
+            if (!parse_argument(options, argc, argv, &i, &given, error, error_size))
                 return OPTIONS_BAD;
         } else if (!have_mode && find_mode(argv[i], &options->mode)) {
             have_mode = true;
@@ -297,7 +202,7 @@ enum options_result load_options_parse(struct load_options *options, int argc, c
         snprintf(error, error_size, "a mode is needed: idle, fanout, storm, churn or slow; see --help");
         return OPTIONS_BAD;
     }
-    return check(options, error, error_size) ? OPTIONS_RUN : OPTIONS_BAD;
+    return options_check(options, given, error, error_size) ? OPTIONS_RUN : OPTIONS_BAD;
 }
 
 void load_options_fini(struct load_options *options)

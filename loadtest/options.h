@@ -48,6 +48,7 @@ struct load_options {
     uint64_t return_within_ms;
 
     const char *publish;
+    struct net_address publish_address;
     const char *publish_password_file;
     uint64_t idle_hold_ms;
     uint64_t publish_rate; /* messages per second; 0: as fast as the endpoint answers */
@@ -88,3 +89,5 @@ void load_options_man_modes(FILE *out);
 /* For the shell completion: one argument a line, with what may follow it. */
 void load_options_words(FILE *out);
 const char *load_mode_name(enum load_mode mode);
+/* A report goes to standard output, so nothing else may. */
+bool load_options_stdout_is_taken(const struct load_options *options);

@@ -6,6 +6,12 @@
 
 #include "loadtest/options.h"
 
+#define ONLY(mode) (1U << LOAD_##mode)
+enum {
+    PUBLISHING = ONLY(FANOUT) | ONLY(STORM) | ONLY(CHURN) | ONLY(SLOW),
+    ALL_MODES = PUBLISHING | ONLY(IDLE),
+};
+
 enum option_type {
     OPTION_STRING,
     OPTION_UINT,     /* with k and M for thousands and millions */
@@ -23,6 +29,7 @@ struct option_row {
     uint64_t min, max;
     const char *argument;
     const char *help;
+    uint64_t modes; /* ONLY() of those that it is for */
 };
 
 extern const struct option_row option_rows[];
@@ -33,3 +40,8 @@ struct mode_row {
     bool publishes; /* cannot do without --publish */
 };
 extern const struct mode_row load_modes[LOAD_MODE_COUNT];
+
+/* Checks what has been read and fills in what follows from it: addresses, sources, rates. Bit i of `given`:
+ * row i was on the command line. False with a sentence. */
+bool options_check(struct load_options *options, uint64_t given, char *error, size_t error_size)
+    __attribute__((warn_unused_result));

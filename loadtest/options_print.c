@@ -26,12 +26,16 @@ void load_options_help(FILE *out)
     fputs(
         "\nexit status: 0 when every connection opened and stayed, and nothing was lost, duplicated, out of "
         "order or\n"
-        "corrupt; 1 otherwise; 2 for a usage error; 3 when a signal ended it early, with no fault in what "
+        "corrupt; 1 otherwise; 2 when it could not start; 3 when a signal ended it early, with no fault in "
+        "what "
         "was "
         "checked.\n"
         "Ctrl-C or SIGTERM ends early, with a report of what was measured and what was not checked; a second "
         "one at\n"
-        "once. SIGUSR1 ends the opening: the run goes on with the connections that are open.\n",
+        "once. Before the first connection there is nothing to report. SIGUSR1 ends the opening: the run "
+        "goes on "
+        "with\n"
+        "the connections that are open.\n",
         out);
 }
 

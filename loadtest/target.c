@@ -4,11 +4,16 @@
 #include "proto/http_request.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
+
+enum { CHOICE_TIMEOUT_MS = 3000 };
 
 static const char placeholder[] = "{topic}";
 
@@ -64,9 +69,14 @@ static bool resolve(struct target *target, const char *port, char *error, size_t
         snprintf(error, error_size, "--target: %s: %s", target->host, gai_strerror(result));
         return false;
     }
-    memcpy(&target->address.storage, found->ai_addr, found->ai_addrlen);
-    target->address.len = found->ai_addrlen;
+    for (const struct addrinfo *at = found; at && target->found_count < TARGET_ADDRESSES_MAX;
+         at = at->ai_next) {
+        struct net_address *address = &target->found[target->found_count++];
+        memcpy(&address->storage, at->ai_addr, at->ai_addrlen);
+        address->len = at->ai_addrlen;
+    }
     freeaddrinfo(found);
+    target->address = target->found[0];
     target->host_is_ip =
         inet_pton(AF_INET, target->host, binary) == 1 || inet_pton(AF_INET6, target->host, binary) == 1;
     return true;
@@ -148,6 +158,41 @@ bool target_parse(struct target *target, const char *text, uint32_t topics, char
     memcpy(target->authority, authority, authority_len);
     snprintf(target->path, sizeof(target->path), "%s%.*s", *path == '/' ? "" : "/", (int)path_len, path);
     return find_topic(target, topics, error, error_size) && resolve(target, port, error, error_size);
+}
+
+static bool accepts(const struct net_address *address, uint64_t timeout_ms)
+{
+    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error = 0;
+    socklen_t len = sizeof(error);
+    struct pollfd wait = {.fd = fd, .events = POLLOUT};
+
+    if (fd < 0)
+        return false;
+    bool good = connect(fd, (const struct sockaddr *)&address->storage, address->len) == 0;
+    if (!good && errno == EINPROGRESS)
+        good = poll(&wait, 1, timeout_ms < CHOICE_TIMEOUT_MS ? (int)timeout_ms : CHOICE_TIMEOUT_MS) == 1 &&
+               getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error == 0;
+    close(fd);
+    return good;
+}
+
+bool target_choose(struct target *target, bool v4_only, uint64_t timeout_ms)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < target->found_count; i++)
+        if (!v4_only || target->found[i].storage.ss_family == AF_INET)
+            target->found[kept++] = target->found[i];
+    target->found_count = kept;
+    if (kept == 0)
+        return false;
+    target->address = target->found[0];
+    for (size_t i = 0; kept > 1 && i < kept; i++)
+        if (accepts(&target->found[i], timeout_ms)) {
+            target->address = target->found[i];
+            break;
+        }
+    return true;
 }
 
 bool target_is_loopback(const struct target *target)

@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <arpa/inet.h>
 
@@ -100,6 +101,9 @@ static void bad_lines_get_a_sentence(void **state)
         "idle --target=ws://127.0.0.1/ --resume",
         "idle --target=ws://127.0.0.1/ --nap=2s",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --watch",
+        "fanout --target=ws://127.0.0.1/ --publish=localhost --messages=1",
+        "idle --target=ws://127.0.0.1/ --watch --json=-",
+        "idle --target=ws://127.0.0.1/ --report=- --json=-",
         "fanout --target=ws://127.0.0.1/",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --hold=0",
         "fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --message-bytes=10",
@@ -123,6 +127,66 @@ static void bad_lines_get_a_sentence(void **state)
         assert_true(strlen(error) > 10);
         load_options_fini(&options);
     }
+}
+
+static void options_without_effect_in_a_mode_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *sentence;
+    } cases[] = {
+        {"idle --target=ws://127.0.0.1/ --messages=10", "--messages has no effect in idle: it is for fanout"},
+        {"idle --target=ws://127.0.0.1/ --publish=127.0.0.1:1",
+         "--publish has no effect in idle: it is for fanout, storm, churn and slow"},
+        {"storm --target=ws://127.0.0.1/ --messages=5",
+         "--messages has no effect in storm: it is for fanout"},
+        {"storm --target=ws://127.0.0.1/ --publish-rate=5", "--publish-rate has no effect without --publish"},
+        {"fanout --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --churn=5%",
+         "--churn has no effect in fanout: it is for churn"},
+        {"churn --target=ws://127.0.0.1/ --publish=127.0.0.1:1 --nap=1ms",
+         "--nap has no effect in churn: it is for idle, fanout and storm"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct load_options options;
+        assert_int_equal(parse(&options, cases[i].line), OPTIONS_BAD);
+        assert_string_equal(error, cases[i].sentence);
+    }
+}
+
+/* Returns a listener that never accepts, whose address becomes *out. */
+static int listener(struct net_address *out)
+{
+    struct net_address any;
+    assert_true(net_parse("127.0.0.1:0", &any, error, sizeof(error)));
+    int fd = net_listen(&any, 8, false, error, sizeof(error));
+    assert_true(fd >= 0 && net_local_address(fd, out));
+    return fd;
+}
+
+static void of_several_addresses_the_first_that_accepts_is_taken(void **state)
+{
+    (void)state;
+    struct target target = {.found_count = 3};
+    struct net_address open = {0};
+    int closed = listener(&target.found[0]), fd = listener(&open);
+    const struct sockaddr_in *chosen = (const void *)&target.address.storage,
+                             *wanted = (const void *)&open.storage,
+                             *first = (const void *)&target.found[0].storage;
+
+    close(closed); /* nobody accepts there any more */
+    assert_true(net_parse("[::1]:1", &target.found[1], error, sizeof(error)));
+    target.found[2] = open;
+    assert_true(target_choose(&target, false, 1000));
+    assert_int_equal(chosen->sin_port, wanted->sin_port);
+    assert_true(target_choose(&target, true, 1000));
+    assert_int_equal(target.found_count, 2); /* the IPv6 one does not count */
+    assert_int_equal(chosen->sin_port, wanted->sin_port);
+    close(fd);
+    assert_true(target_choose(&target, false, 1000)); /* the run will tell what is wrong with it */
+    assert_int_equal(chosen->sin_port, first->sin_port);
+    assert_true(net_parse("[::1]:1", &target.found[0], error, sizeof(error)));
+    target.found_count = 1;
+    assert_false(target_choose(&target, true, 1000));
 }
 
 static void expect_topic(const char *url, uint32_t topics, const char *path, const char *name)
@@ -209,6 +273,8 @@ int main(void)
         cmocka_unit_test(shares_are_kept_in_hundredths_of_a_percent),
         cmocka_unit_test(a_whole_line_is_understood),
         cmocka_unit_test(bad_lines_get_a_sentence),
+        cmocka_unit_test(options_without_effect_in_a_mode_are_refused),
+        cmocka_unit_test(of_several_addresses_the_first_that_accepts_is_taken),
         cmocka_unit_test(topics_stand_where_the_url_says),
         cmocka_unit_test(ports_default_by_scheme),
         cmocka_unit_test(a_loopback_target_gets_source_addresses_by_the_number_of_connections),
