@@ -1,11 +1,9 @@
 /* pushgate-load: opens many WebSocket connections and checks what arrives. */
+#include "loadtest/output.h"
 #include "loadtest/run.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 enum { EXIT_GOOD = 0, EXIT_FAULTS = 1, EXIT_USAGE = 2, EXIT_EARLY = 3 };
 
@@ -15,57 +13,48 @@ static int complain(const char *error)
     return EXIT_USAGE;
 }
 
-/* Every thread inherits the mask; the main thread takes the signals when it is ready for them. */
-static void block_signals(void)
+static int report(const struct load_options *options, const struct load_result *result, struct output *json,
+                  struct output *page)
+{
+    static const int statuses[] = {
+        [LOAD_PASSED] = EXIT_GOOD, [LOAD_FAILED] = EXIT_FAULTS, [LOAD_ENDED_EARLY] = EXIT_EARLY};
+
+    load_report_text(result, load_options_stdout_is_taken(options) ? stderr : stdout);
+    bool written = output_write(json, result, load_report_json);
+    written = output_write(page, result, load_report_html) && written;
+    return written ? statuses[load_result_verdict(result)] : EXIT_FAULTS;
+}
+
+/* Until connections are opened, a signal just ends the program: name servers and endpoints may keep it
+ * waiting, and there is nothing to report. */
+static int run(const struct load_options *options)
+{
+    char error[512];
+    int status;
+    struct output json = {0}, page = {0};
+    struct load_run *load = NULL;
+
+    if ((load = load_run_create(options, error, sizeof(error))) &&
+        output_open(&json, "--json", options->json_file, error, sizeof(error)) &&
+        output_open(&page, "--report", options->report_file, error, sizeof(error)) &&
+        load_run_execute(load, error, sizeof(error)))
+        status = report(options, load_run_result(load), &json, &page);
+    else
+        status = complain(error);
+    output_discard(&json);
+    output_discard(&page);
+    load_run_destroy(load);
+    return status;
+}
+
+/* It means something only once connections are being opened; threads inherit the mask. */
+static void postpone_sigusr1(void)
 {
     sigset_t signals;
 
     sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-}
-
-static bool write_report(const char *option, const char *path, const struct load_result *result,
-                         bool (*write)(const struct load_result *result, FILE *out))
-{
-    bool standard = strcmp(path, "-") == 0;
-    FILE *file = standard ? stdout : fopen(path, "we");
-    bool good = file && write(result, file);
-
-    if (file && !standard && fclose(file) != 0)
-        good = false;
-    if (!good)
-        fprintf(stderr, "pushgate-load: %s: %s: %s\n", option, path, strerror(errno));
-    return good;
-}
-
-static int run(const struct load_options *options)
-{
-    char error[256];
-    int status = EXIT_FAULTS;
-    struct load_run *load = load_run_create(options, error, sizeof(error));
-
-    if (!load)
-        return complain(error);
-    if (!load_run_execute(load, error, sizeof(error))) {
-        status = complain(error);
-    } else {
-        const struct load_result *result = load_run_result(load);
-        load_report_text(result,
-                         options->json_file && strcmp(options->json_file, "-") == 0 ? stderr : stdout);
-        bool written =
-            !options->json_file || write_report("--json", options->json_file, result, load_report_json);
-        if (options->report_file)
-            written = write_report("--report", options->report_file, result, load_report_html) && written;
-        static const int statuses[] = {
-            [LOAD_PASSED] = EXIT_GOOD, [LOAD_FAILED] = EXIT_FAULTS, [LOAD_ENDED_EARLY] = EXIT_EARLY};
-        status = written ? statuses[load_result_verdict(result)] : EXIT_FAULTS;
-    }
-    load_run_destroy(load);
-    return status;
 }
 
 int main(int argc, char **argv)
@@ -74,7 +63,8 @@ int main(int argc, char **argv)
     char error[512];
     int status = EXIT_GOOD;
 
-    block_signals();
+    signal(SIGPIPE, SIG_IGN);
+    postpone_sigusr1();
     switch (load_options_parse(&options, argc, argv, error, sizeof(error))) {
     case OPTIONS_HELP:
         load_options_help(stdout);

@@ -170,7 +170,7 @@ static double share_done(const struct load_run *run, const struct live *live)
 {
     const struct load_options *options = run->options;
     double connections = (double)options->connections;
-    uint64_t published = counter_read(&run->publisher.published);
+    uint64_t published = counter_read(&run->publisher.published), planned_ms;
 
     switch ((enum load_phase)(run->order & ((1 << ORDER_PHASE_BITS) - 1))) {
     case PHASE_OPEN:
@@ -182,7 +182,9 @@ static double share_done(const struct load_run *run, const struct live *live)
     case PHASE_HOLD:
         if (run->publishing && options->messages > 0)
             return (double)published / (double)options->messages;
-        return options->hold_ms > 0 ? run_seconds_since(run->phase_ns) * 1e3 / (double)options->hold_ms : -1;
+        planned_ms =
+            options->mode == LOAD_FANOUT && !run->publishing ? options->idle_hold_ms : options->hold_ms;
+        return planned_ms > 0 ? run_seconds_since(run->phase_ns) * 1e3 / (double)planned_ms : -1;
     case PHASE_CHURN:
     case PHASE_STALL:
         return run_seconds_since(run->phase_ns) * 1e3 / (double)options->hold_ms;
@@ -271,9 +273,9 @@ void run_watch(struct load_run *run)
     run->watched = messages;
 }
 
-static void take_signals(struct load_run *run)
+static void take_signals(struct load_run *run, unsigned milliseconds)
 {
-    struct timespec pause = {.tv_nsec = TICK_MS * 1000000L};
+    struct timespec pause = {.tv_nsec = milliseconds * 1000000L};
     sigset_t signals;
 
     sigemptyset(&signals);
@@ -295,7 +297,12 @@ static void take_signals(struct load_run *run)
 
 void run_tick(struct load_run *run)
 {
-    take_signals(run);
+    run_tick_of(run, TICK_MS);
+}
+
+void run_tick_of(struct load_run *run, unsigned milliseconds)
+{
+    take_signals(run, milliseconds);
     uint64_t now_ns = clock_monotonic_ns();
     if (now_ns - run->sampled_ns >= sample_pause_ns(run))
         (void)run_sample(run, false);

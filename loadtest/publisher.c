@@ -2,14 +2,11 @@
 #include "loadtest/publisher.h"
 
 #include "gateway/base/clock.h"
-#include "gateway/base/net.h"
-
-#include <openssl/crypto.h>
+#include "loadtest/printable.h"
+#include "loadtest/publish_connect.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +17,11 @@ enum {
     IN_BYTES = 16 * 1024,
     COMMAND_OVERHEAD = 128 + TARGET_TOPIC_MAX, /* around topic and payload */
     OUT_BATCH = 64 * 1024,
-    CONNECT_TIMEOUT_MS = 5000,
     LOOK_MS = 50, /* how late a stop may be noticed */
+};
+
+struct waiting {
+    uint64_t due_ns, queued_ns;
 };
 
 struct channel {
@@ -31,15 +31,19 @@ struct channel {
     size_t out_len, out_cap;
     char in[IN_BYTES];
     size_t in_len;
-    uint64_t *sent_ns; /* ring of --publish-pipeline */
+    struct waiting *waiting; /* for a reply: ring of --publish-pipeline */
     uint64_t queued, answered;
     uint64_t limit; /* messages; UINT64_MAX during --hold */
     uint64_t began_ns, heard_ns;
 };
 
+/* `detail` may be the endpoint's. */
 static bool fail(struct channel *channel, const char *what, const char *detail)
 {
-    snprintf(channel->publisher->error, sizeof(channel->publisher->error), "%s: %s", what, detail);
+    char *error = channel->publisher->error;
+    size_t size = sizeof(channel->publisher->error), at = (size_t)snprintf(error, size, "%s: ", what);
+
+    (void)printable(detail, strlen(detail), error + at, size - at);
     return false;
 }
 
@@ -50,77 +54,26 @@ static bool break_off(struct channel *channel, const char *what, const char *det
     return fail(channel, what, detail);
 }
 
-static bool connect_to(struct channel *channel)
+/* The moment at which the rate made message `number` due, however late it is: what a stalled endpoint keeps
+ * from being sent in time would else not show in any figure. Without a rate, now. */
+static uint64_t due_ns_of(const struct channel *channel, uint64_t number, uint64_t now_ns)
 {
-    const char *text = channel->publisher->options->publish;
-    struct net_address address;
-    char sentence[120];
-    const int on = 1;
-    int error = 0;
-    socklen_t len = sizeof(error);
-
-    if (!net_parse(text, &address, sentence, sizeof(sentence)))
-        return fail(channel, "--publish", sentence);
-    channel->fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (channel->fd < 0)
-        return fail(channel, text, strerror(errno));
-    if (address.storage.ss_family != AF_UNIX)
-        (void)setsockopt(channel->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(channel->fd, (const struct sockaddr *)&address.storage, address.len) == 0)
-        return true;
-    if (errno != EINPROGRESS)
-        return fail(channel, text, strerror(errno));
-    struct pollfd wait = {.fd = channel->fd, .events = POLLOUT};
-    if (poll(&wait, 1, CONNECT_TIMEOUT_MS) != 1)
-        return fail(channel, text, "no connection");
-    if (getsockopt(channel->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)
-        return fail(channel, text, strerror(error ? error : errno));
-    return true;
-}
-
-/* Sends AUTH and waits for its answer, before anything else is under way. */
-static bool authenticate(struct channel *channel)
-{
-    const char *password = channel->publisher->password;
-    char reply[256];
-    size_t have = 0;
-
-    if (!password)
-        return true;
-    int len = snprintf(channel->out, channel->out_cap, "*2\r\n$4\r\nAUTH\r\n$%zu\r\n%s\r\n", strlen(password),
-                       password);
-    if (len < 0 || (size_t)len >= channel->out_cap)
-        return fail(channel, "AUTH", "the password is too long");
-    bool sent = send(channel->fd, channel->out, (size_t)len, MSG_NOSIGNAL) == len;
-    OPENSSL_cleanse(channel->out, (size_t)len);
-    if (!sent)
-        return fail(channel, "AUTH", strerror(errno));
-    uint64_t deadline_ns = clock_monotonic_ns() + CONNECT_TIMEOUT_MS * UINT64_C(1000000);
-    while (!memchr(reply, '\n', have)) {
-        struct pollfd wait = {.fd = channel->fd, .events = POLLIN};
-        if (clock_monotonic_ns() > deadline_ns || have == sizeof(reply) - 1)
-            return fail(channel, "AUTH", "no answer");
-        if (poll(&wait, 1, LOOK_MS) != 1)
-            continue;
-        ssize_t n = recv(channel->fd, reply + have, sizeof(reply) - 1 - have, 0);
-        if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-            return fail(channel, "AUTH", n == 0 ? "the endpoint closed the connection" : strerror(errno));
-        have += n > 0 ? (size_t)n : 0;
-    }
-    reply[have] = '\0';
-    reply[strcspn(reply, "\r\n")] = '\0';
-    return reply[0] == '+' || fail(channel, "AUTH was refused", reply + (reply[0] == '-'));
+    const struct load_options *options = channel->publisher->options;
+    if (options->publish_rate == 0 || options->one_by_one)
+        return now_ns;
+    uint64_t due_ns = channel->began_ns + (uint64_t)((double)number / (double)options->publish_rate * 1e9);
+    return due_ns < now_ns ? due_ns : now_ns;
 }
 
 static void queue_message(struct channel *channel, uint64_t now_ns)
 {
     struct publisher *publisher = channel->publisher;
     const struct load_options *options = publisher->options;
-    uint64_t number = channel->queued++;
+    uint64_t number = channel->queued++, due_ns = due_ns_of(channel, number, now_ns);
     struct payload payload = {
         .topic = (uint32_t)(number % options->topics),
         .sequence = (uint32_t)(number / options->topics),
-        .sent_ns = now_ns,
+        .sent_ns = due_ns,
     };
     char topic[TARGET_TOPIC_MAX + 16];
     size_t topic_len = target_topic_name(&options->target, payload.topic, topic, sizeof(topic));
@@ -133,7 +86,8 @@ static void queue_message(struct channel *channel, uint64_t now_ns)
     *end++ = '\r';
     *end++ = '\n';
     channel->out_len += (size_t)(end - out);
-    channel->sent_ns[number % options->publish_pipeline] = now_ns;
+    channel->waiting[number % options->publish_pipeline] =
+        (struct waiting){.due_ns = due_ns, .queued_ns = now_ns};
     counter_set(&publisher->last_sent_ns, now_ns);
     counter_add(&publisher->published, 1);
 }
@@ -187,8 +141,8 @@ static bool take_reply(struct channel *channel, const char *line)
 
     if (channel->answered == channel->queued)
         return break_off(channel, "publishing stopped: a reply without a command", line);
-    uint64_t sent_ns = channel->sent_ns[channel->answered++ % window];
-    histogram_record(&publisher->reply_time, (channel->heard_ns - sent_ns) / 1000);
+    uint64_t due_ns = channel->waiting[channel->answered++ % window].due_ns;
+    histogram_record(&publisher->reply_time, (channel->heard_ns - due_ns) / 1000);
     counter_add(&publisher->answered, 1);
     if (line[0] == ':') {
         counter_add(&publisher->receivers, strtoull(line + 1, NULL, 10));
@@ -244,23 +198,37 @@ static void stop_when_due(struct channel *channel)
         channel->limit = channel->queued;
 }
 
+/* True when neither a reply has come for --settle nor the oldest command is younger. */
+static bool is_silent(const struct channel *channel)
+{
+    const struct load_options *options = channel->publisher->options;
+    uint64_t now_ns = clock_monotonic_ns(), settle_ns = options->settle_ms * 1000000;
+    const struct waiting *oldest = &channel->waiting[channel->answered % options->publish_pipeline];
+
+    return channel->answered < channel->queued && now_ns - channel->heard_ns > settle_ns &&
+           now_ns - oldest->queued_ns > settle_ns;
+}
+
 static void exchange(struct channel *channel)
 {
-    uint64_t settle_ns = channel->publisher->options->settle_ms * 1000000;
+    struct publisher *publisher = channel->publisher;
 
     channel->began_ns = channel->heard_ns = clock_monotonic_ns();
-    counter_set(&channel->publisher->began_ns, channel->began_ns);
+    counter_set(&publisher->began_ns, channel->began_ns);
     for (;;) {
+        if (atomic_load_explicit(&publisher->abandoned, memory_order_relaxed)) {
+            publisher->broke_off = channel->answered < channel->queued;
+            return;
+        }
         stop_when_due(channel);
         uint64_t wait_ns = queue_due(channel);
+        if (channel->queued >= channel->limit && counter_read(&publisher->stopped_ns) == 0)
+            counter_set(&publisher->stopped_ns, clock_monotonic_ns());
         if (!write_out(channel))
             return;
         if (channel->queued >= channel->limit && channel->answered == channel->queued)
             return;
-        if (channel->answered < channel->queued && clock_monotonic_ns() - channel->heard_ns > settle_ns &&
-            clock_monotonic_ns() -
-                    channel->sent_ns[channel->answered % channel->publisher->options->publish_pipeline] >
-                settle_ns) {
+        if (is_silent(channel)) {
             (void)break_off(channel, "publishing stopped", "no reply");
             return;
         }
@@ -274,6 +242,24 @@ static void exchange(struct channel *channel)
     }
 }
 
+static void disconnect(struct publisher *publisher)
+{
+    if (publisher->connected)
+        close(publisher->fd);
+    publisher->connected = false;
+}
+
+/* Takes the connection that has been made before, or makes another when that has not held. */
+static bool take_connection(struct channel *channel)
+{
+    struct publisher *publisher = channel->publisher;
+
+    if (publisher->connected && publish_still_connected(publisher->fd))
+        return true;
+    disconnect(publisher);
+    return publisher_connect(publisher, publisher->error, sizeof(publisher->error));
+}
+
 static void *publisher_main(void *argument)
 {
     struct publisher *publisher = argument;
@@ -283,27 +269,43 @@ static void *publisher_main(void *argument)
     if (channel) {
         *channel = (struct channel){
             .publisher = publisher,
-            .fd = -1,
             .out_cap = OUT_BATCH + options->message_bytes + COMMAND_OVERHEAD,
             .limit = options->messages > 0 ? options->messages : UINT64_MAX,
         };
         channel->out = malloc(channel->out_cap);
-        channel->sent_ns = calloc(options->publish_pipeline, sizeof(*channel->sent_ns));
+        channel->waiting = calloc(options->publish_pipeline, sizeof(*channel->waiting));
     }
-    if (!channel || !channel->out || !channel->sent_ns)
+    if (!channel || !channel->out || !channel->waiting) {
         snprintf(publisher->error, sizeof(publisher->error), "out of memory");
-    else if (connect_to(channel) && authenticate(channel))
+    } else if (take_connection(channel)) {
+        channel->fd = publisher->fd;
         exchange(channel);
+    } else if (atomic_load_explicit(&publisher->abandoned, memory_order_relaxed)) {
+        publisher->error[0] = '\0'; /* it was not the endpoint's fault */
+    }
     counter_set(&publisher->ended_ns, clock_monotonic_ns());
+    if (counter_read(&publisher->stopped_ns) == 0)
+        counter_set(&publisher->stopped_ns, counter_read(&publisher->ended_ns));
+    disconnect(publisher);
     if (channel) {
-        if (channel->fd >= 0)
-            close(channel->fd);
         free(channel->out);
-        free(channel->sent_ns);
+        free(channel->waiting);
         free(channel);
     }
     atomic_store_explicit(&publisher->done, true, memory_order_release);
     return NULL;
+}
+
+bool publisher_connect(struct publisher *publisher, char *error, size_t error_size)
+{
+    const struct publish_endpoint endpoint = {
+        .text = publisher->options->publish,
+        .address = publisher->options->publish_address,
+        .password = publisher->password,
+    };
+
+    publisher->fd = publish_connect(&endpoint, &publisher->abandoned, error, error_size);
+    return publisher->connected = publisher->fd >= 0;
 }
 
 bool publisher_start(struct publisher *publisher)
@@ -314,6 +316,11 @@ bool publisher_start(struct publisher *publisher)
 void publisher_stop(struct publisher *publisher)
 {
     atomic_store_explicit(&publisher->stop, true, memory_order_relaxed);
+}
+
+void publisher_abandon(struct publisher *publisher)
+{
+    atomic_store_explicit(&publisher->abandoned, true, memory_order_relaxed);
 }
 
 void publisher_join(struct publisher *publisher)
@@ -328,6 +335,7 @@ bool publisher_done(const struct publisher *publisher)
 
 void publisher_fini(struct publisher *publisher)
 {
+    disconnect(publisher);
     free(publisher->refused_of);
     publisher->refused_of = NULL;
 }

@@ -16,6 +16,10 @@ static bool storms_good(const struct load_result *result)
     size_t planned = !result->options->target.tls                     ? 1
                      : result->options->handshakes == HANDSHAKES_BOTH ? 2
                                                                       : 1;
+    if (result->no_tickets && result->options->handshakes == HANDSHAKES_BOTH)
+        planned = 1; /* the other one is impossible, which the note says */
+    if (result->no_tickets && result->options->handshakes == HANDSHAKES_RESUMED)
+        return false; /* full handshakes are not what was asked for */
     if (!result->interrupted && result->storm_count < planned)
         return false;
     for (size_t i = 0; i < result->storm_count; i++)
@@ -213,8 +217,13 @@ static void text_connections(const struct load_result *result, FILE *out)
              rate_of(opened, result->open_seconds));
     text_count(out, "opened", opened, note);
     text_times(out, "time to open", &total->open_time);
-    if (counter_read(&total->returned) > 0)
-        text_count(out, "opened again", counter_read(&total->returned), "");
+    note[0] = '\0';
+    if (result->options->mode == LOAD_CHURN)
+        snprintf(note, sizeof(note), "%.2f%% of the connections per second (wanted: %.2f%%)",
+                 load_result_churn_share(result) * 100,
+                 (double)result->options->churn_share * 100 / SHARE_WHOLE);
+    if (counter_read(&total->returned) > 0 || note[0] != '\0')
+        text_count(out, "opened again", counter_read(&total->returned), note);
     text_times(out, "time to open again", &total->return_time);
     text_count(out, "failed to open", load_stats_failed(total), "");
     for (int i = 0; i < FAIL_REASON_COUNT; i++)
@@ -238,12 +247,12 @@ static void text_messages(const struct load_result *result, FILE *out)
     const struct load_stats *total = &result->total;
     const struct publisher *publisher = result->publisher;
     char note[96];
-    double seconds = (double)(counter_read(&publisher->ended_ns) - counter_read(&publisher->began_ns)) / 1e9;
+    uint64_t wanted = result->options->publish_rate;
 
-    if (counter_read(&publisher->began_ns) == 0)
-        seconds = 0;
-    snprintf(note, sizeof(note), "in %.2f s, %.0f per second", seconds,
-             rate_of(counter_read(&publisher->published), seconds));
+    int at = snprintf(note, sizeof(note), "in %.2f s, %.0f per second", load_result_publish_seconds(result),
+                      load_result_publish_rate(result));
+    if (wanted > 0)
+        snprintf(note + at, sizeof(note) - (size_t)at, " (wanted: %" PRIu64 ")", wanted);
     text_count(out, "published", counter_read(&publisher->published), note);
     text_times(out, "publish to reply", &publisher->reply_time);
     text_count(out, "refused", counter_read(&publisher->refused), publisher->error);
@@ -353,6 +362,17 @@ static void text_machine(const struct load_result *result, FILE *out)
             result->samples[result->sample_count - 1].gateway_cpu - first->gateway_cpu);
 }
 
+static void text_late(const struct load_result *result, FILE *out)
+{
+    char publishing[REPORT_SENTENCE_BYTES], churning[REPORT_SENTENCE_BYTES];
+
+    load_result_late_sentences(result, publishing, churning);
+    if (publishing[0] != '\0')
+        fprintf(out, "  %s\n", publishing);
+    if (churning[0] != '\0')
+        fprintf(out, "  %s\n", churning);
+}
+
 void load_report_text(const struct load_result *result, FILE *out)
 {
     static const char *const verdicts[] = {
@@ -360,16 +380,20 @@ void load_report_text(const struct load_result *result, FILE *out)
         [LOAD_FAILED] = "FAILED",
         [LOAD_ENDED_EARLY] = "ended early: no fault in what was checked",
     };
-    char note[96];
+    char note[96], address[128];
 
+    net_format(&result->options->target.address, address, sizeof(address));
     fprintf(out, "\npushgate-load %s %s%s\n", load_mode_name(result->options->mode),
             result->options->target_text, result->interrupted ? " (ended early)" : "");
+    if (!result->options->target.host_is_ip)
+        fprintf(out, "  %-22s %15s\n", "address", address);
     text_connections(result, out);
     if (result->publisher)
         text_messages(result, out);
     text_storms(result, out);
     if (result->options->mode == LOAD_SLOW)
         text_slow(result, out);
+    text_late(result, out);
     if (result->note[0] != '\0')
         fprintf(out, "  %s\n", result->note);
     text_machine(result, out);

@@ -18,7 +18,8 @@ enum {
     REPORT_MARKS_MAX = 16,
     REPORT_UNCHECKED_MAX = 8,
     REPORT_UNCHECKED_BYTES = 112,
-    REPORT_SPREADS_MAX = 100
+    REPORT_SPREADS_MAX = 100,
+    REPORT_SENTENCE_BYTES = 160,
 };
 
 /* The state now and then: five times a second at first, later once a second and less. */
@@ -60,7 +61,9 @@ struct load_result {
         latency_while; /* slow: of the others, before and while the slow ones stall */
     struct load_storm storms[REPORT_STORMS_MAX];
     size_t storm_count;
+    bool no_tickets; /* the server gives none: no storm could resume */
     double churn_seconds;
+    uint64_t churn_returned;           /* replacements that were open when those were over */
     const struct publisher *publisher; /* NULL: nothing was to be published */
     uint64_t started_at_ms;            /* since 1970 */
     double open_seconds;               /* until the last connection was open or had failed */
@@ -94,6 +97,20 @@ enum load_verdict load_result_verdict(const struct load_result *result);
 double load_result_bytes_per_connection(const struct load_result *result);
 /* Messages per second, from the first PUBLISH to the last delivery; 0 when nothing was delivered. */
 double load_result_delivery_rate(const struct load_result *result);
+
+/* Seconds of publishing: with a rate, until nothing was to be published any more; else until the last reply.
+ */
+double load_result_publish_seconds(const struct load_result *result);
+/* Messages per second over those, never more than the rate that was wanted. */
+double load_result_publish_rate(const struct load_result *result);
+/* Of all connections, the share that was replaced per second. */
+double load_result_churn_share(const struct load_result *result);
+/* Far below what the options ask for. */
+bool load_result_published_late(const struct load_result *result);
+bool load_result_churned_late(const struct load_result *result);
+/* What to say of those two; "" where nothing is. */
+void load_result_late_sentences(const struct load_result *result, char publishing[REPORT_SENTENCE_BYTES],
+                                char churning[REPORT_SENTENCE_BYTES]);
 
 /* Messages that nobody can blame the server for: published while a place had no connection. */
 uint64_t load_result_missed(const struct load_result *result);

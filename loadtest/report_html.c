@@ -176,8 +176,12 @@ static void write_tiles(const struct load_result *result, FILE *out)
     fputs("<div class=tiles>\n", out);
     snprintf(text, sizeof(text), "connections opened in %.1f s", result->open_seconds);
     tile_count(out, opened, text, false);
-    if (result->options->mode == LOAD_CHURN)
-        tile_count(out, counter_read(&total->returned), "connections replaced", false);
+    if (result->options->mode == LOAD_CHURN) {
+        snprintf(number, sizeof(number), "%.2f%%", load_result_churn_share(result) * 100);
+        snprintf(text, sizeof(text), "of the connections replaced per second, %.2f%% wanted",
+                 (double)result->options->churn_share * 100 / SHARE_WHOLE);
+        tile(out, number, text, load_result_churned_late(result) ? "bad" : "");
+    }
     for (size_t i = 0; i < result->storm_count; i++) {
         const struct load_storm *storm = &result->storms[i];
         snprintf(text, sizeof(text), "until %s were back, %s handshakes",
@@ -187,6 +191,12 @@ static void write_tiles(const struct load_result *result, FILE *out)
     }
     tile_count(out, load_stats_failed(total), "attempts failed", result->options->mode != LOAD_STORM);
     tile_count(out, load_stats_unexpected(total), "closed unexpectedly", true);
+    if (result->publisher && result->options->publish_rate > 0) {
+        snprintf(number, sizeof(number), "%.1f", load_result_publish_rate(result));
+        snprintf(text, sizeof(text), "messages published per second, %" PRIu64 " wanted",
+                 result->options->publish_rate);
+        tile(out, number, text, load_result_published_late(result) ? "bad" : "");
+    }
     if (result->publisher) {
         tile_count(out, counter_read(&total->delivered), "messages delivered", false);
         tile_count(out, counter_read(&total->lost), "messages lost", true);
@@ -449,7 +459,7 @@ static void write_head(const struct load_result *result, FILE *out)
         [LOAD_ENDED_EARLY] = {"ended early", "soft", "ended early, no fault in what was checked"},
     };
     enum load_verdict verdict = load_result_verdict(result);
-    char started[32] = "", number[PLOT_TEXT_BYTES];
+    char started[32] = "", number[PLOT_TEXT_BYTES], address[128], late[3][REPORT_SENTENCE_BYTES];
     time_t seconds = (time_t)(result->started_at_ms / 1000);
     struct tm utc;
 
@@ -469,8 +479,9 @@ static void write_head(const struct load_result *result, FILE *out)
             result->interrupted && verdict != LOAD_ENDED_EARLY ? "ended early by a signal" : "",
             load_mode_name(options->mode));
     html_text(options->target_text, out);
-    fprintf(out, "</h1>\n<p class=soft>%s connections from %u worker%s · ",
-            grouped(options->connections, number), result->workers, result->workers == 1 ? "" : "s");
+    net_format(&options->target.address, address, sizeof(address));
+    fprintf(out, "</h1>\n<p class=soft>%s connections to %s from %u worker%s · ",
+            grouped(options->connections, number), address, result->workers, result->workers == 1 ? "" : "s");
     if (result->publisher)
         fprintf(out, "%" PRIu64 " topic%s, messages of %" PRIu64 " bytes · ", options->topics,
                 options->topics == 1 ? "" : "s", options->message_bytes);
@@ -483,11 +494,14 @@ static void write_head(const struct load_result *result, FILE *out)
                     load_result_unconfirmed(result));
         fputs("</p>\n", out);
     }
-    if (result->note[0] != '\0') {
-        fputs("<p class=bad>", out);
-        html_text(result->note, out);
-        fputs("</p>\n", out);
-    }
+    load_result_late_sentences(result, late[0], late[1]);
+    snprintf(late[2], REPORT_SENTENCE_BYTES, "%s", result->note);
+    for (size_t i = 0; i < 3; i++)
+        if (late[i][0] != '\0') {
+            fputs("<p class=bad>", out);
+            html_text(late[i], out);
+            fputs("</p>\n", out);
+        }
     for (size_t i = 0; i < result->unchecked_count; i++) {
         fputs("<p class=soft>not checked: ", out);
         html_text(result->unchecked[i], out);

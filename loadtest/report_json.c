@@ -28,8 +28,12 @@ static void json_times(struct json *json, const char *name, const struct histogr
 
 static void json_options(struct json *json, const struct load_options *options)
 {
+    char address[128];
+
+    net_format(&options->target.address, address, sizeof(address));
     json_object_begin(json, "options");
     json_string(json, "target", options->target_text);
+    json_string(json, "address", address);
     json_uint(json, "connections", options->connections);
     json_uint(json, "rate", options->rate);
     json_uint(json, "in_progress", options->in_progress);
@@ -121,6 +125,9 @@ static void json_messages(struct json *json, const struct load_result *result)
 
     json_object_begin(json, "messages");
     json_uint(json, "published", counter_read(&publisher->published));
+    json_double(json, "published_per_second", load_result_publish_rate(result));
+    json_uint(json, "wanted_per_second", result->options->publish_rate);
+    json_bool(json, "published_late", load_result_published_late(result));
     json_uint(json, "publish_answered", counter_read(&publisher->answered));
     json_uint(json, "publish_refused", counter_read(&publisher->refused));
     json_string(json, "publish_error", publisher->error);
@@ -271,8 +278,11 @@ bool load_report_json(const struct load_result *result, FILE *out)
         json_messages(&json, result);
     if (result->options->mode == LOAD_STORM)
         json_storms(&json, result);
-    if (result->options->mode == LOAD_CHURN)
+    if (result->options->mode == LOAD_CHURN) {
         json_double(&json, "churn_seconds", result->churn_seconds);
+        json_double(&json, "churn_per_second", load_result_churn_share(result));
+        json_bool(&json, "churned_late", load_result_churned_late(result));
+    }
     if (result->options->mode == LOAD_SLOW)
         json_slow(&json, result);
     if (result->note[0] != '\0')

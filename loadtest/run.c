@@ -3,12 +3,15 @@
 
 #include "gateway/base/clock.h"
 #include "loadtest/check.h"
+#include "loadtest/tls_session.h"
 
 #include <openssl/crypto.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -16,8 +19,8 @@
 #include <unistd.h>
 
 enum {
-    WORKER_CONNECTIONS_MAX = 18000,
-    FD_RESERVE = 64, /* descriptors of a worker that are no connections */
+    WORKER_CONNECTIONS = 18000, /* that --processes=0 gives a worker at most */
+    FD_RESERVE = 64,            /* descriptors of a worker that are no connections */
     PASSWORD_MAX = 1024,
 };
 
@@ -44,25 +47,31 @@ static bool choose_workers(struct load_run *run, char *error, size_t error_size)
     const struct load_options *options = run->options;
     uint32_t per_table = connections_per_table();
     uint64_t total_max = options->shared_fds ? per_table : UINT64_MAX;
-    uint64_t each_max = per_table < WORKER_CONNECTIONS_MAX ? per_table : WORKER_CONNECTIONS_MAX;
+    uint64_t each = per_table < WORKER_CONNECTIONS ? per_table : WORKER_CONNECTIONS;
 
-    if (each_max == 0 || options->connections > total_max) {
+    if (per_table == 0 || options->connections > total_max) {
         snprintf(error, error_size,
                  "RLIMIT_NOFILE allows %u connections in one descriptor table; raise it (ulimit -n)%s",
                  per_table, options->shared_fds ? " or leave out --shared-fds" : "");
         return false;
     }
-    uint64_t needed = (options->connections + each_max - 1) / each_max;
-    run->worker_count = (unsigned)(options->processes > 0 ? options->processes : needed);
+    uint64_t needed = (options->connections + per_table - 1) / per_table;
+    run->worker_count =
+        (unsigned)(options->processes > 0 ? options->processes : (options->connections + each - 1) / each);
     if (run->worker_count > options->connections)
         run->worker_count = (unsigned)options->connections;
     if (run->worker_count < needed && !options->shared_fds) {
         snprintf(error, error_size,
-                 "--processes=%u: %" PRIu64 " connections need at least %" PRIu64 " (RLIMIT_NOFILE: %" PRIu64
-                 " each)",
-                 run->worker_count, options->connections, needed, each_max);
+                 "--processes=%u: %" PRIu64 " connections need at least %" PRIu64 " (RLIMIT_NOFILE: %u each)",
+                 run->worker_count, options->connections, needed, per_table);
         return false;
     }
+    if (options->in_progress < run->worker_count)
+        fprintf(stderr,
+                "pushgate-load: --in-progress=%" PRIu64
+                ": each of the %u workers opens at least one at a time, "
+                "so up to %u\n",
+                options->in_progress, run->worker_count, run->worker_count);
     return true;
 }
 
@@ -74,7 +83,8 @@ static bool start_workers(struct load_run *run, char *error, size_t error_size)
     for (unsigned i = 0; i < run->worker_count; i++) {
         struct worker *worker = &run->workers[i];
         uint64_t next = options->connections * (i + 1) / run->worker_count;
-        uint64_t in_progress = options->in_progress / run->worker_count;
+        uint64_t in_progress =
+            options->in_progress * (i + 1) / run->worker_count - options->in_progress * i / run->worker_count;
         worker->shared = &run->shared;
         worker->clients.options = options;
         worker->clients.payload = run->result.publisher ? &run->payload : NULL;
@@ -179,7 +189,7 @@ struct load_run *load_run_create(const struct load_options *options, char *error
     run->terminal = isatty(STDERR_FILENO) && !options->quiet;
     run->order = load_order_of(0, PHASE_START);
     atomic_store(&run->shared.order, run->order);
-    if (options->publish && options->mode != LOAD_IDLE)
+    if (options->publish)
         run->result.publisher = &run->publisher;
     run->result.options = options;
     const struct tls_client_config tls = {
@@ -188,8 +198,17 @@ struct load_run *load_run_create(const struct load_options *options, char *error
         .ca_file = options->ca_file,
         .insecure = options->insecure,
     };
+    run->publisher.options = options;
+    run->publisher.payload = &run->payload;
     if (!choose_workers(run, error, error_size) || !read_password(run, error, error_size))
         goto fail;
+    run->publisher.password = run->password;
+    if (run->result.publisher && !publisher_connect(&run->publisher, error, error_size))
+        goto fail;
+    if (options->ready_fd > 0 && fcntl((int)options->ready_fd, F_GETFL) < 0) {
+        snprintf(error, error_size, "--ready-fd=%" PRIu64 ": %s", options->ready_fd, strerror(errno));
+        goto fail;
+    }
     load_check_machine(options, run->worker_count, "", stderr);
     if (options->target.tls && !(run->tls = tls_client_context_create(&tls, error, error_size)))
         goto fail;
@@ -202,16 +221,36 @@ fail:
     return NULL;
 }
 
+static bool fetch_first_session(struct load_run *run, char *error, size_t error_size)
+{
+    char reason[160];
+
+    if (tls_session_fetch(run->tls, &run->options->target.address, run->options->connect_timeout_ms, NULL,
+                          NULL, reason, sizeof(reason)) == TLS_SESSION_FETCHED)
+        return true;
+    snprintf(error, error_size, "--resume: %s", reason);
+    return false;
+}
+
+static void take_signals_over(void)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+}
+
 bool load_run_execute(struct load_run *run, char *error, size_t error_size)
 {
     bool started;
 
     /* Threads whose handshakes come and go would each keep an arena's worth of free memory. */
     (void)mallopt(M_ARENA_MAX, 2);
-    if (run->options->resume &&
-        !tls_client_context_fetch_session(run->tls, &run->options->target.address,
-                                          run->options->connect_timeout_ms, error, error_size))
+    if (run->options->resume && !fetch_first_session(run, error, error_size))
         return false;
+    take_signals_over();
     started = start_workers(run, error, error_size);
     if (!started) {
         stop_workers(run);

@@ -41,6 +41,8 @@ struct load_run {
 struct live run_look(const struct load_run *run);
 /* Sleeps for a tick, takes signals, samples, shows progress. */
 void run_tick(struct load_run *run);
+/* The same, a tick of `milliseconds`. */
+void run_tick_of(struct load_run *run, unsigned milliseconds);
 /* Takes a sample out of turn; `whole`: with the kernel's memory, also when no plot will need it. */
 struct load_sample run_sample(struct load_run *run, bool whole);
 /* --watch: says how many messages there have been once no more are coming. */

@@ -2,6 +2,7 @@
 #include "loadtest/run_internal.h"
 
 #include "gateway/base/clock.h"
+#include "loadtest/tls_session.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -94,7 +95,7 @@ static void pause_for(struct load_run *run, uint64_t milliseconds)
 static void linger(struct load_run *run)
 {
     uint64_t began_ns = clock_monotonic_ns();
-    while (clock_monotonic_ns() - began_ns < LINGER_MS * MS)
+    while (run->interrupts <= 1 && clock_monotonic_ns() - began_ns < LINGER_MS * MS)
         run_tick(run);
 }
 
@@ -104,8 +105,9 @@ static void announce_ready(const struct load_run *run)
 
     if (run->terminal)
         fputc('\n', stderr);
-    fputs(line, stdout);
-    fflush(stdout);
+    FILE *out = load_options_stdout_is_taken(run->options) ? stderr : stdout;
+    fputs(line, out);
+    fflush(out);
     if (run->options->ready_fd > 0 && write((int)run->options->ready_fd, line, sizeof(line) - 1) < 0)
         fprintf(stderr, "pushgate-load: --ready-fd: %s\n", strerror(errno));
 }
@@ -149,9 +151,6 @@ static void probe(struct load_run *run)
 static bool start_publishing(struct load_run *run, bool endless)
 {
     pause_for(run, SUBSCRIBED_MS);
-    run->publisher.options = run->options;
-    run->publisher.payload = &run->payload;
-    run->publisher.password = run->password;
     run->publisher.endless = endless;
     if (!publisher_start(&run->publisher)) {
         snprintf(run->publisher.error, sizeof(run->publisher.error), "no thread");
@@ -161,12 +160,21 @@ static bool start_publishing(struct load_run *run, bool endless)
     return run->publishing = true;
 }
 
+/* Waits for the replies, unless a second signal comes. */
+static void await_publisher(struct load_run *run)
+{
+    while (!publisher_done(&run->publisher)) {
+        if (run->interrupts > 1)
+            publisher_abandon(&run->publisher);
+        run_tick(run);
+    }
+}
+
 /* Waits for the messages that are under way. */
 static void settle(struct load_run *run)
 {
     publisher_stop(&run->publisher);
-    while (!publisher_done(&run->publisher))
-        run_tick(run);
+    await_publisher(run);
     publisher_join(&run->publisher);
     /* What a publisher had written when its connection broke may have been published or not: nobody can miss
      * it. */
@@ -282,7 +290,7 @@ static void fanout(struct load_run *run)
         return;
     while (!publisher_done(&run->publisher)) {
         if (run->interrupts > 0)
-            publisher_stop(&run->publisher);
+            break; /* settle() stops it */
         run_tick(run);
         if (run->options->one_by_one)
             spread_step(run, &spread);
@@ -324,7 +332,7 @@ static void cut_and_return(struct load_run *run, const char *handshakes)
     run_mark(run, "cut");
     run_set_phase(run, PHASE_CUT, "cutting");
     while (!run_all_finished(run) && run->interrupts <= 1)
-        usleep(1000);
+        run_tick_of(run, 1);
     storm->cut_seconds = run_seconds_since(began_ns);
     run_set_phase(run, PHASE_RETURN, "returning");
     while (!run_all_finished(run) && may_go_on(run) &&
@@ -353,20 +361,41 @@ static void cut_and_return(struct load_run *run, const char *handshakes)
     histogram_subtract(&storm->return_time, &before.return_time);
 }
 
-/* Only while no worker opens a connection: they all present the session that this fetches. */
-static bool fetch_session(struct load_run *run)
+static bool tick_on(void *argument)
 {
-    return tls_client_context_fetch_session(run->tls, &run->options->target.address,
-                                            run->options->connect_timeout_ms, run->result.note,
-                                            sizeof(run->result.note));
+    struct load_run *run = argument;
+    run_tick(run);
+    return may_go_on(run);
+}
+
+/* Only while no worker opens a connection: they all present the session that this fetches. False when there
+ * is nothing to resume, and neither is the storm to take place without; `note` says why. */
+static bool fetch_session(struct load_run *run, const char **handshakes)
+{
+    const struct load_options *options = run->options;
+    char reason[120];
+
+    run->doing = "asking for a session ticket";
+    enum tls_session_result fetched =
+        tls_session_fetch(run->tls, &options->target.address, options->connect_timeout_ms, tick_on, run,
+                          reason, sizeof(reason));
+    if (fetched == TLS_SESSION_FETCHED || fetched == TLS_SESSION_GIVEN_UP)
+        return fetched == TLS_SESSION_FETCHED;
+    run->result.no_tickets = fetched == TLS_SESSION_NONE;
+    bool instead = fetched == TLS_SESSION_NONE && options->handshakes == HANDSHAKES_RESUMED;
+    snprintf(run->result.note, sizeof(run->result.note), "%s: %s", reason,
+             instead ? "the storm's handshakes were full ones" : "no storm with resumed handshakes");
+    *handshakes = "full";
+    return instead;
 }
 
 static void storm_of(struct load_run *run, const char *handshakes)
 {
-    if (run->interrupts > 0)
-        run_unchecked(run, "a storm with %s handshakes: it did not take place", handshakes);
-    else if (may_go_on(run) && (strcmp(handshakes, "resumed") != 0 || fetch_session(run)))
+    if (run->interrupts == 0 && may_go_on(run) &&
+        (strcmp(handshakes, "resumed") != 0 || fetch_session(run, &handshakes)))
         cut_and_return(run, handshakes);
+    else if (run->interrupts > 0)
+        run_unchecked(run, "a storm with %s handshakes: it did not take place", handshakes);
 }
 
 static void storm(struct load_run *run)
@@ -394,6 +423,7 @@ static void churn(struct load_run *run)
     run_set_phase(run, PHASE_CHURN, "churning");
     pause_for(run, run->options->hold_ms);
     run->result.churn_seconds = run_seconds_since(run->phase_ns);
+    run->result.churn_returned = run_look(run).returned;
     run_set_phase(run, PHASE_CALM, "calming");
     await_quiet(run, 1);
     if (gave_up(run))

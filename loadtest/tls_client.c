@@ -1,40 +1,18 @@
 /* Client handshakes by OpenSSL, and post-handshake messages as a client sees them. */
-#include "loadtest/tls_client.h"
+#include "loadtest/tls_client_internal.h"
 
 #include <openssl/err.h>
-#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/time.h>
-#include <unistd.h>
 
 enum {
     HANDSHAKE_NEW_SESSION_TICKET = 4,
     HANDSHAKE_KEY_UPDATE = 24,
     HANDSHAKE_HEADER_BYTES = 4,
     TICKET_BYTES_MAX = 1 << 17, /* a ticket is at most 2^16 − 1 bytes, its nonce and extensions little more */
-};
-
-struct tls_client_context {
-    SSL_CTX *ssl_context;
-    SSL_SESSION *session; /* NULL: full handshakes */
-    char host[256];
-    bool host_is_ip;
-};
-
-struct tls_client {
-    SSL *ssl;
-    BIO *in, *out; /* owned by ssl */
-    char *taken;   /* what tls_client_output() has handed out */
-    bool has_read, has_write;
-    bool refused_certificate;
-    uint8_t read_secret[TLS_SECRET_BYTES], write_secret[TLS_SECRET_BYTES];
-    char error[120];
 };
 
 static int hex_digit(char c)
@@ -72,10 +50,29 @@ static void on_keylog(const SSL *ssl, const char *line)
         client->has_write = true;
 }
 
-static void openssl_sentence(char *out, size_t size)
+/* NULL: OpenSSL's own words will do. */
+static const char *plain_words(unsigned long code)
+{
+    if (ERR_GET_LIB(code) != ERR_LIB_SSL)
+        return NULL;
+    switch (ERR_GET_REASON(code)) {
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
+        return "the server does not speak TLS 1.3, and this program speaks nothing older";
+    case SSL_R_SSLV3_ALERT_HANDSHAKE_FAILURE:
+        return "the server refused the handshake; it was offered TLS 1.3 with AES-128-GCM or "
+               "ChaCha20-Poly1305";
+    default:
+        return NULL;
+    }
+}
+
+void tls_client_sentence(char *out, size_t size)
 {
     unsigned long code = ERR_peek_last_error();
-    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+    const char *reason = plain_words(code);
+    if (!reason)
+        reason = code ? ERR_reason_error_string(code) : NULL;
     snprintf(out, size, "%s", reason ? reason : "unknown TLS error");
     ERR_clear_error();
 }
@@ -104,7 +101,7 @@ struct tls_client_context *tls_client_context_create(const struct tls_client_con
     SSL_CTX_set_verify(ssl_context, SSL_VERIFY_PEER, NULL);
     if (config->ca_file ? !SSL_CTX_load_verify_locations(ssl_context, config->ca_file, NULL)
                         : !SSL_CTX_set_default_verify_paths(ssl_context)) {
-        openssl_sentence(reason, sizeof(reason));
+        tls_client_sentence(reason, sizeof(reason));
         snprintf(error, error_size, "--cafile: %s: %s",
                  config->ca_file ? config->ca_file : "system certificates", reason);
         tls_client_context_destroy(context);
@@ -112,7 +109,7 @@ struct tls_client_context *tls_client_context_create(const struct tls_client_con
     }
     return context;
 fail:
-    openssl_sentence(error, error_size);
+    tls_client_sentence(error, error_size);
     tls_client_context_destroy(context);
     return NULL;
 }
@@ -126,7 +123,7 @@ void tls_client_context_destroy(struct tls_client_context *context)
     free(context);
 }
 
-static bool set_host(SSL *ssl, const struct tls_client_context *context)
+bool tls_client_set_host(SSL *ssl, const struct tls_client_context *context)
 {
     if (context->host_is_ip)
         return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(ssl), context->host) == 1;
@@ -142,59 +139,6 @@ static bool set_session(SSL *ssl, const struct tls_client_context *context)
     bool done = copy && SSL_set_session(ssl, copy) == 1;
     SSL_SESSION_free(copy);
     return done;
-}
-
-/* Shakes hands over `fd`, which blocks, and waits for the ticket. NULL: see OpenSSL's error queue. */
-static SSL_SESSION *session_over(const struct tls_client_context *context, int fd)
-{
-    struct tls_client unused = {0}; /* takes the secrets that nobody needs */
-    SSL_SESSION *session = NULL;
-    char byte;
-    SSL *ssl = SSL_new(context->ssl_context);
-
-    if (!ssl || SSL_set_fd(ssl, fd) != 1 || !set_host(ssl, context))
-        goto out;
-    SSL_set_app_data(ssl, &unused);
-    SSL_clear_mode(ssl, SSL_MODE_AUTO_RETRY); /* return when a ticket has come, though no data has */
-    if (SSL_connect(ssl) != 1)
-        goto out;
-    (void)SSL_read(ssl, &byte, 1);
-    session = SSL_get1_session(ssl);
-    if (session && !SSL_SESSION_is_resumable(session)) {
-        SSL_SESSION_free(session);
-        session = NULL;
-    }
-    SSL_set_shutdown(ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or the session counts as spoilt */
-out:
-    SSL_free(ssl);
-    OPENSSL_cleanse(&unused, sizeof(unused));
-    return session;
-}
-
-bool tls_client_context_fetch_session(struct tls_client_context *context, const struct net_address *address,
-                                      uint64_t timeout_ms, char *error, size_t error_size)
-{
-    struct timeval timeout = {.tv_sec = (time_t)(timeout_ms / 1000),
-                              .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
-    char reason[100];
-    int fd = socket(address->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) != 0 ||
-        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) != 0 ||
-        connect(fd, (const struct sockaddr *)&address->storage, address->len) != 0) {
-        snprintf(error, error_size, "--resume: %s", strerror(errno));
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    ERR_clear_error();
-    context->session = session_over(context, fd);
-    close(fd);
-    if (context->session)
-        return true;
-    openssl_sentence(reason, sizeof(reason));
-    snprintf(error, error_size, "--resume: no session ticket from the server (%s)", reason);
-    return false;
 }
 
 struct tls_client *tls_client_create(struct tls_client_context *context)
@@ -216,7 +160,7 @@ struct tls_client *tls_client_create(struct tls_client_context *context)
     SSL_set_bio(client->ssl, client->in, client->out);
     SSL_set_app_data(client->ssl, client);
     SSL_set_connect_state(client->ssl);
-    if (!set_host(client->ssl, context) || !set_session(client->ssl, context)) {
+    if (!tls_client_set_host(client->ssl, context) || !set_session(client->ssl, context)) {
         tls_client_destroy(client);
         return NULL;
     }
@@ -247,7 +191,7 @@ static enum tls_client_status step(struct tls_client *client)
     if (client->refused_certificate)
         snprintf(client->error, sizeof(client->error), "%s", X509_verify_cert_error_string(verdict));
     else
-        openssl_sentence(client->error, sizeof(client->error));
+        tls_client_sentence(client->error, sizeof(client->error));
     return TLS_CLIENT_FAILED;
 }
 

@@ -10,7 +10,6 @@
  */
 #pragma once
 
-#include "gateway/base/net.h"
 #include "proto/tls_post.h"
 #include "proto/tls_record.h"
 
@@ -32,12 +31,6 @@ struct tls_client_config {
 struct tls_client_context *tls_client_context_create(const struct tls_client_config *config, char *error,
                                                      size_t error_size);
 void tls_client_context_destroy(struct tls_client_context *context);
-
-/* Makes one connection to fetch a session ticket; handshakes that begin later present it. Blocks, for at most
- * `timeout_ms` a step. False with a sentence. */
-bool tls_client_context_fetch_session(struct tls_client_context *context, const struct net_address *address,
-                                      uint64_t timeout_ms, char *error, size_t error_size)
-    __attribute__((warn_unused_result));
 
 enum tls_client_status {
     TLS_CLIENT_MORE,

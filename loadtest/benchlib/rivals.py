@@ -200,6 +200,9 @@ class Bridge:
             for _ in range(int(line[1:])):
                 size = int(commands.readline()[1:])
                 words.append(commands.read(size + 2)[:-2])
+            if words == [b"PING"]:
+                connection.sendall(b"+PONG\r\n")
+                continue
             self.cpu.append(self.server.cpu_ns())
             web.request("POST", path, body=words[2])
             answer = web.getresponse()

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
-import { shared } from '../integration/lib/gateway.mjs';
+import { measurable, shared } from '../integration/lib/gateway.mjs';
 import { run } from '../integration/lib/load.mjs';
 
 const gateway = shared({ before, after });
@@ -35,7 +35,7 @@ for (const [mode, { options, sees }] of Object.entries(modes)) {
   test(`${mode}: the page opens without complaint and shows everything`, async () => {
     const report = join(folder, `${mode}.html`);
     const { code, text } = await run(mode, {
-      target: `wss://127.0.0.1:${gateway().wss}/ws?topic=load`, insecure: true, connections: 100, report, 'gateway-pid': gateway().pid,
+      target: `wss://127.0.0.1:${gateway().wss}/ws?topic=load`, insecure: true, connections: measurable ? 2000 : 100, report, 'gateway-pid': gateway().pid,
       ...(mode !== 'idle' && { publish: `127.0.0.1:${gateway().publish}` }), ...options,
     });
     assert.equal(code, 0, text);

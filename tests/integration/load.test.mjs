@@ -1,16 +1,23 @@
 // pushgate-load must notice what a server does wrong, and nothing else; then it measures the gateway.
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { flawed } from './lib/flawed.mjs';
 import { makeCertificate, measurable, own, preset } from './lib/gateway.mjs';
 import { run as runLoad } from './lib/load.mjs';
+import { violations } from './lib/schema.mjs';
+
+const schema = JSON.parse(readFileSync(new URL('./lib/load_report.schema.json', import.meta.url)));
 
 const connections = 100, messages = 10, flawedOnes = connections / 10;
 
-const run = (mode, options, more) => runLoad(mode, { connections, ...(mode === 'fanout' && { messages }), ...options }, more);
+async function run(mode, options, more) {
+  const result = await runLoad(mode, { connections, ...(mode === 'fanout' && { messages }), ...options }, more);
+  if (result.report) assert.deepEqual(violations(schema, result.report), []);
+  return result;
+}
 
 const clean = { lost: 0, duplicated: 0, out_of_order: 0, corrupt: 0, misrouted: 0, foreign: 0 };
 function verdict({ messages: { lost, duplicated, out_of_order, corrupt, misrouted, foreign } }) {

@@ -15,6 +15,8 @@ const deliveries = {
   close: socket => socket.close(1013, 'busy'),
   cut: socket => socket.terminate(),
   reserved: socket => socket._socket.write(Buffer.from([0xf1, 0x00])),
+  huge: socket => socket.send(Buffer.alloc(2 << 20)),
+  rude: socket => socket.close(1013, '\x1b[31m\u202ered'),
 };
 
 /** The commands that `buffer` begins with, as arrays of buffers, and what is left. */
@@ -47,11 +49,14 @@ async function listen(server) {
   return server.address().port;
 }
 
-/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, accept, busy, full, late, refuse, refuse some, hangup; undefined for a
-    correct server. `password`: PUBLISH needs AUTH before. `seen()`: connections, refusals and messages so far. */
-export async function flawed(t, { fault, certificate, password } = {}) {
+const stallAt = 20, stallMs = 1000, sluggishMs = 10;
+
+/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, old status, accept, busy, full, late, refuse, refuse rudely, refuse some,
+    hangup, stall (nothing is done for a second), sluggish (late replies), mute (no reply to PUBLISH); undefined for a correct server.
+    `password`: PUBLISH needs AUTH before. `tls`: the only version. `seen()`: connections, refusals and messages so far. */
+export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' } = {}) {
   const server = certificate
-    ? createSecureServer({ key: readFileSync(certificate.key), cert: certificate.pem, minVersion: 'TLSv1.3' })
+    ? createSecureServer({ key: readFileSync(certificate.key), cert: certificate.pem, minVersion: tls, maxVersion: tls })
     : createServer();
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false });
   const topics = new Map(), sockets = new Set();
@@ -60,6 +65,7 @@ export async function flawed(t, { fault, certificate, password } = {}) {
   server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
   server.on('upgrade', (request, stream, head) => {
     stream.on('error', () => {}); // a client that gives up resets it
+    if (fault === 'old status') return stream.end('HTTP/1.0 503 Service Unavailable\r\n\r\n');
     if (fault === 'status') return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     if (fault === 'busy' && connections >= 100 && refusals++ < 20) // those who come back must try again
       return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
@@ -103,20 +109,35 @@ export async function flawed(t, { fault, certificate, password } = {}) {
     return topics.get(topic)?.size ?? 0;
   };
   const publishing = net.createServer(stream => {
-    let kept = Buffer.alloc(0), trusted = !password;
-    stream.on('error', () => {}).on('data', data => {
+    let kept = Buffer.alloc(0), trusted = !password, stalled = false;
+    const waiting = [];
+    sockets.add(stream);
+    const obey = ([verb, topic, message]) => {
+      if (String(verb) === 'AUTH') {
+        trusted ||= String(topic) === password;
+        stream.write(trusted ? '+OK\r\n' : '-WRONGPASS invalid password\r\n');
+      } else if (!trusted) stream.write('-NOAUTH Authentication required.\r\n');
+      else if (String(verb) === 'PING') stream.write('+PONG\r\n');
+      else if (fault === 'refuse' || (fault === 'refuse some' && published++ % 3 === 1)) stream.write('-ERR no\r\n');
+      else if (fault === 'refuse rudely') stream.write('-ERR \x1b]0;no\x07\r\n');
+      else if (fault === 'hangup' && published++ === 5) stream.destroy();
+      else if (fault === 'mute') deliver(topic.toString(), message.toString());
+      else if (fault === 'sluggish') setTimeout(() => stream.write(`:${deliver(topic.toString(), message.toString())}\r\n`), sluggishMs);
+      else stream.write(`:${deliver(topic.toString(), message.toString())}\r\n`);
+    };
+    const obeyAll = () => {
+      while (waiting.length && !stalled && !stream.destroyed) {
+        if (fault === 'stall' && published++ === stallAt) {
+          stalled = true;
+          setTimeout(() => { stalled = false; obeyAll(); }, stallMs);
+        } else obey(waiting.shift());
+      }
+    };
+    stream.on('close', () => sockets.delete(stream)).on('error', () => {}).on('data', data => {
       const { whole, rest } = commands(Buffer.concat([kept, data]));
       kept = rest;
-      for (const [verb, topic, message] of whole) {
-        if (stream.destroyed) return;
-        if (String(verb) === 'AUTH') {
-          trusted ||= String(topic) === password;
-          stream.write(trusted ? '+OK\r\n' : '-WRONGPASS invalid password\r\n');
-        } else if (!trusted) stream.write('-NOAUTH Authentication required.\r\n');
-        else if (fault === 'refuse' || (fault === 'refuse some' && published++ % 3 === 1)) stream.write('-ERR no\r\n');
-        else if (fault === 'hangup' && published++ === 5) stream.destroy();
-        else stream.write(`:${deliver(topic.toString(), message.toString())}\r\n`);
-      }
+      waiting.push(...whole);
+      obeyAll();
     });
   });
 

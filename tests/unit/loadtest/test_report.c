@@ -163,6 +163,69 @@ static void bytes_and_rates_survive_missing_figures(void **state)
     free(result);
 }
 
+static void rates_are_those_of_the_time_in_which_publishing_was_wanted(void **state)
+{
+    (void)state;
+    struct load_options wanted = {.connections = 200,
+                                  .target_text = "ws://h/",
+                                  .mode = LOAD_CHURN,
+                                  .publish_rate = 100,
+                                  .churn_share = 500};
+    struct load_result *result = good_result();
+    struct publisher *publisher = calloc(1, sizeof(*publisher));
+    char publishing[REPORT_SENTENCE_BYTES], churning[REPORT_SENTENCE_BYTES];
+
+    assert_non_null(publisher);
+    result->options = &wanted;
+    assert_true(load_result_publish_rate(result) == 0 && !load_result_published_late(result));
+    result->publisher = publisher;
+    assert_true(load_result_publish_rate(result) == 0 && !load_result_published_late(result));
+    counter_set(&publisher->began_ns, 1000000000);
+    counter_set(&publisher->stopped_ns, 2990000000); /* the last of 200 has left in time */
+    counter_set(&publisher->ended_ns, 9000000000);   /* and been answered late */
+    counter_set(&publisher->published, 200);
+    assert_true(load_result_publish_rate(result) == 100 && !load_result_published_late(result));
+    counter_set(&publisher->stopped_ns, 5000000000);
+    assert_true(load_result_publish_rate(result) == 50 && load_result_published_late(result));
+    wanted.publish_rate = 0;
+    assert_true(load_result_publish_rate(result) == 25 && !load_result_published_late(result));
+
+    assert_false(load_result_churned_late(result)); /* it was interrupted before */
+    result->churn_seconds = 10;
+    result->churn_returned = 96;
+    assert_true(load_result_churn_share(result) == 0.048);
+    assert_false(load_result_churned_late(result));
+    result->churn_returned = 40;
+    assert_true(load_result_churned_late(result));
+    wanted.publish_rate = 100;
+    load_result_late_sentences(result, publishing, churning);
+    assert_string_equal(publishing,
+                        "publishing fell behind: 50.0 of the 100 messages per second that were wanted; "
+                        "their ages count from when each was due");
+    assert_string_equal(churning,
+                        "replacing fell behind: 2.00% of the connections per second, 5.00% were wanted");
+    free(publisher);
+    free(result);
+}
+
+static void a_storm_that_cannot_resume_is_judged_by_what_was_asked_for(void **state)
+{
+    (void)state;
+    struct load_options wanted = {
+        .connections = 10, .target_text = "wss://h/", .mode = LOAD_STORM, .target = {.tls = true}};
+    struct load_result *result = good_result();
+    result->options = &wanted;
+    result->storm_count = 1;
+    result->storms[0] = (struct load_storm){.handshakes = "full", .cut = 10, .back = 10};
+    wanted.handshakes = HANDSHAKES_BOTH;
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    result->no_tickets = true;
+    assert_int_equal(load_result_verdict(result), LOAD_PASSED);
+    wanted.handshakes = HANDSHAKES_RESUMED;
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    free(result);
+}
+
 static void sums_add_counters_and_keep_the_latest_delivery(void **state)
 {
     (void)state;
@@ -271,6 +334,8 @@ int main(void)
         cmocka_unit_test(a_storm_that_had_its_time_is_judged_although_a_signal_came_later),
         cmocka_unit_test(the_text_says_what_was_not_checked),
         cmocka_unit_test(bytes_and_rates_survive_missing_figures),
+        cmocka_unit_test(rates_are_those_of_the_time_in_which_publishing_was_wanted),
+        cmocka_unit_test(a_storm_that_cannot_resume_is_judged_by_what_was_asked_for),
         cmocka_unit_test(sums_add_counters_and_keep_the_latest_delivery),
         cmocka_unit_test(json_strings_are_escaped),
         cmocka_unit_test(the_json_report_is_balanced_and_complete),
