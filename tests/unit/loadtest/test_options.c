@@ -169,18 +169,19 @@ static void of_several_addresses_the_first_that_accepts_is_taken(void **state)
     struct target target = {.found_count = 3};
     struct net_address open = {0};
     int closed = listener(&target.found[0]), fd = listener(&open);
-    const struct sockaddr_in *chosen = (const void *)&target.address.storage,
-                             *wanted = (const void *)&open.storage,
-                             *first = (const void *)&target.found[0].storage;
+    const struct sockaddr_in *chosen = (const void *)&target.address.storage;
+    const struct sockaddr_in *first = (const void *)&target.found[0].storage;
+    struct sockaddr_in wanted;
 
+    memcpy(&wanted, &open.storage, sizeof(wanted));
     close(closed); /* nobody accepts there any more */
     assert_true(net_parse("[::1]:1", &target.found[1], error, sizeof(error)));
     target.found[2] = open;
     assert_true(target_choose(&target, false, 1000));
-    assert_int_equal(chosen->sin_port, wanted->sin_port);
+    assert_int_equal(chosen->sin_port, wanted.sin_port);
     assert_true(target_choose(&target, true, 1000));
     assert_int_equal(target.found_count, 2); /* the IPv6 one does not count */
-    assert_int_equal(chosen->sin_port, wanted->sin_port);
+    assert_int_equal(chosen->sin_port, wanted.sin_port);
     close(fd);
     assert_true(target_choose(&target, false, 1000)); /* the run will tell what is wrong with it */
     assert_int_equal(chosen->sin_port, first->sin_port);
