@@ -29,11 +29,11 @@ bool output_open(struct output *output, const char *option, const char *path, ch
     return false;
 }
 
-static void empty(FILE *file)
+/* A pipe or a terminal is empty already. */
+static bool empty(FILE *file)
 {
     struct stat about;
-    if (fstat(fileno(file), &about) == 0 && S_ISREG(about.st_mode))
-        (void)ftruncate(fileno(file), 0); /* where it fails, writing will */
+    return fstat(fileno(file), &about) != 0 || !S_ISREG(about.st_mode) || ftruncate(fileno(file), 0) == 0;
 }
 
 bool output_write(struct output *output, const struct load_result *result,
@@ -43,9 +43,7 @@ bool output_write(struct output *output, const struct load_result *result,
 
     if (!file)
         return true;
-    if (file != stdout)
-        empty(file);
-    bool good = write(result, file) && fflush(file) == 0;
+    bool good = (file == stdout || empty(file)) && write(result, file) && fflush(file) == 0;
     int error = errno;
     output->file = NULL;
     if (file != stdout && fclose(file) != 0 && good) {
