@@ -24,7 +24,7 @@ struct admin_config {
     const struct settings *settings;
     int listen_fd;               /* from net_listen(); belongs to the admin once it is created */
     struct mailbox *broker_mail; /* broker_mailbox() */
-    const struct broker *broker; /* for the bytes in flight, which sink while its thread sleeps; NULL: none */
+    struct broker *broker;       /* for the bytes in flight, which sink while its thread sleeps; NULL: none */
     size_t acceptor_count;
     const struct acceptor_stats *const *acceptors;
     size_t reactor_count;

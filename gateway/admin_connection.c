@@ -201,6 +201,7 @@ static bool ask_broker(struct admin *admin, struct connection *connection, const
                                route->topic_bytes, body.data, body.len);
     if (!request)
         return false;
+    request->backend = true;
     admin->held_bytes += body.len;
     start_waiting(admin, connection); /* before the push: the answer finds the connection ready or gone */
     mailbox_push(admin->config.broker_mail, &request->mail.node);

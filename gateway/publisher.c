@@ -60,7 +60,6 @@ struct publisher *publisher_create(const struct publisher_config *config)
      * the connection. */
     publisher->bulk_max += BULK_MIN;
     publisher->query_max = publisher->bulk_max + QUERY_EXTRA;
-    publisher->inflight_low = config->settings->limits.inflight_bytes / 4 * 3;
     publisher->mailbox =
         (struct source){.kind = SOURCE_MAILBOX, .fd = broker_mailbox(config->broker)->wake_fd};
     publisher->receive = malloc(RECEIVE_BYTES);
@@ -158,7 +157,7 @@ static void close_expired(struct publisher *publisher, struct list *list)
  * again. */
 static void unblock(struct publisher *publisher)
 {
-    if (!publisher->holding || broker_inflight_bytes(publisher->broker) > publisher->inflight_low)
+    if (!publisher->holding || broker_congested(publisher->broker))
         return;
     publisher->holding = false;
     struct list waiting;

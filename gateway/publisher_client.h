@@ -89,8 +89,7 @@ struct publisher {
     struct list strangers; /* not yet authenticated, oldest first */
     struct list blocked;   /* held back by congestion, in the order of their turns */
     struct list lingering; /* oldest first */
-    bool holding;          /* congested, and not yet down to inflight_low */
-    uint64_t inflight_low;
+    bool holding;          /* some are, and whoever publishes comes behind them */
     uint64_t now_ms, started_ms;
     uint64_t client_count, last_id, accepted;
     size_t bulk_max, query_max;

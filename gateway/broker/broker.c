@@ -338,9 +338,19 @@ void broker_flush(struct broker *broker)
     broker->held_count = 0;
 }
 
-bool broker_congested(const struct broker *broker)
+bool broker_congested(struct broker *broker)
 {
-    return broker->inflight_limit != 0 && broker_inflight_bytes(broker) > broker->inflight_limit;
+    uint64_t limit = broker->inflight_limit;
+    bool before = atomic_load_explicit(&broker->congested, memory_order_relaxed);
+    bool now = limit != 0 && broker_inflight_bytes(broker) > (before ? limit / 4 * 3 : limit);
+    if (now != before)
+        atomic_store_explicit(&broker->congested, now, memory_order_relaxed);
+    return now;
+}
+
+bool broker_crowded(const struct broker *broker)
+{
+    return broker->inflight_limit != 0 && broker_inflight_bytes(broker) > broker->inflight_limit / 2;
 }
 
 uint64_t broker_inflight_bytes(const struct broker *broker)

@@ -34,7 +34,7 @@ struct broker_config {
     uint16_t reactors;
     struct mailbox **reactor_mail;   /* one per reactor, not owned */
     uint64_t message_bytes;          /* largest payload; 0: no limit */
-    uint64_t inflight_bytes;         /* bound of broker_congested(); 0: none */
+    uint64_t inflight_bytes;         /* bound of broker_congested() and, its half, of broker_crowded(); 0: none */
     const struct settings *settings; /* for the rules of topics; NULL: no topic has one */
     struct engine *engine;           /* not owned; NULL: nothing is kept */
 };
@@ -90,8 +90,12 @@ struct broker_served {
     uint64_t publishes, bytes, reached;
 };
 struct broker_served broker_take_served(struct broker *broker);
-/* More than inflight_bytes published and not yet handed to the kernel: stop reading publishers. */
-bool broker_congested(const struct broker *broker);
+/* Backends have to wait: more than inflight_bytes are published and not yet handed to the kernel, and from
+ * then on until three quarters are. Any thread. */
+bool broker_congested(struct broker *broker);
+/* Clients are refused from half of it on: backends wait for it to fall, and what clients ask for must not
+ * keep it from falling. */
+bool broker_crowded(const struct broker *broker);
 /* Bytes of messages that still exist: published, not yet handed to the kernel. Any thread. */
 uint64_t broker_inflight_bytes(const struct broker *broker);
 

@@ -20,11 +20,12 @@ struct target {
     bool ended; /* its thread has: nothing is answered any more */
 };
 
-/* Reactors write the first three all the time, so those must not share a cache line with what the publisher
+/* Reactors write the first ones all the time, so those must not share a cache line with what the publisher
  * reads for every command. */
 struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
     _Alignas(64) _Atomic uint64_t inflight;
     _Atomic uint64_t answering; /* bytes of answers on their way to reactors */
+    _Atomic bool congested;     /* what broker_congested() has said last */
     struct mailbox mailbox;
     _Alignas(64) struct registry registry;
     struct target *targets; /* per reactor */

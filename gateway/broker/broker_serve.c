@@ -415,15 +415,15 @@ void broker_serve(struct broker *broker, struct broker_request *request)
     PG_ASSERT(!"only mail subscribes and leaves");
 }
 
-/* What clients ask for faster than reactors can deliver it must not pile up: publishers on the publish socket
- * are not read then, clients are told to try again. */
-static bool is_too_much(const struct broker *broker, const struct broker_request *request)
+/* What clients ask for faster than reactors can deliver it must not pile up: they are told to try again, and
+ * long before backends have to wait. */
+static bool is_too_much(struct broker *broker, const struct broker_request *request)
 {
     switch ((enum broker_op)request->op) {
     case BROKER_PUBLISH:
-        return !request->patient && broker_congested(broker);
+        return !request->patient && (request->backend ? broker_congested(broker) : broker_crowded(broker));
     case BROKER_SUBSCRIBE: /* one message to every subscriber, and another one when it leaves */
-        return request->flags & SUBSCRIPTION_ANNOUNCED && broker_congested(broker);
+        return request->flags & SUBSCRIPTION_ANNOUNCED && broker_crowded(broker);
     case BROKER_PRESENCE:
         return request->reactor != BROKER_NO_REACTOR &&
                atomic_load_explicit(&broker->answering, memory_order_relaxed) > ANSWERING_MAX;

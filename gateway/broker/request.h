@@ -88,6 +88,7 @@ struct broker_request {
     uint8_t flags;         /* enum subscription_flags, BROKER_SUBSCRIBE and BROKER_LEAVE */
     bool skip_history;     /* BROKER_PUBLISH */
     bool patient;          /* BROKER_PUBLISH: who asks holds back by itself, and is never told BROKER_BUSY */
+    bool backend;          /* BROKER_PUBLISH: told BROKER_BUSY only when backends have to wait */
     bool since_set;        /* BROKER_HISTORY and BROKER_SUBSCRIBE: items behind `since`, which stands below */
     bool reverse;          /* BROKER_HISTORY */
     uint32_t

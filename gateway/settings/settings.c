@@ -285,8 +285,8 @@ const struct config_key settings_keys[] = {
      .min = KIB,
      .max = 1024 * GIB,
      .zero = "no limit",
-     .help = "Bytes published and not yet handed to the kernel; past it, publishers are not read until it "
-             "falls, and what clients publish is refused."},
+     .help = "Bytes published and not yet handed to the kernel; past it, backends wait until it falls. What "
+             "clients publish is refused from half of it on."},
     {.name = "limits.publishers",
      .type = CONFIG_UINT,
      .offset = AT(limits.publishers),

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { REACTORS = 3 };
+enum { REACTORS = 3, INFLIGHT = 4000 };
 
 struct fixture {
     struct mailbox mail[REACTORS];
@@ -27,7 +27,7 @@ static int setup(void **state)
         mail[i] = &f->mail[i];
     }
     f->broker = broker_create(&(struct broker_config){
-        .reactors = REACTORS, .reactor_mail = mail, .message_bytes = 1000, .inflight_bytes = 4000});
+        .reactors = REACTORS, .reactor_mail = mail, .message_bytes = 1000, .inflight_bytes = INFLIGHT});
     *state = f;
     return f->broker ? 0 : -1;
 }
@@ -148,6 +148,83 @@ static void congestion_is_told_from_what_the_kernel_has_not_taken(void **state)
     take(f, 0);
     assert_false(broker_congested(f->broker));
     assert_int_equal(broker_inflight_bytes(f->broker), 0);
+}
+
+/* What a client (or a backend, by POST) asks the broker to publish; true when it was done. */
+static bool asked(struct fixture *f, struct mailbox *answers, bool backend)
+{
+    char payload[100];
+    memset(payload, 'x', sizeof payload);
+    struct broker_request *request = broker_request_publish(answers, 1, "a", 1, payload, sizeof payload);
+    assert_non_null(request);
+    request->backend = backend;
+    mailbox_push(broker_mailbox(f->broker), &request->mail.node);
+    broker_drain_mail(f->broker);
+    struct broker_request *answer = (struct broker_request *)mailbox_detach(answers);
+    assert_non_null(answer);
+    bool done = answer->result == BROKER_OK;
+    assert_true(done || answer->result == BROKER_BUSY);
+    broker_request_destroy(answer);
+    return done;
+}
+
+static void clients_have_half_and_backends_the_whole(void **state)
+{
+    struct fixture *f = *state;
+    struct mailbox answers;
+    assert_true(mailbox_init(&answers));
+    tell(f, 0, "a", 1);
+    broker_drain_mail(f->broker);
+    while (asked(f, &answers, false))
+        ;
+    assert_in_range(broker_inflight_bytes(f->broker), INFLIGHT / 2, INFLIGHT / 4 * 3);
+    assert_false(broker_congested(f->broker));
+    while (asked(f, &answers, true))
+        ;
+    assert_in_range(broker_inflight_bytes(f->broker), INFLIGHT, INFLIGHT + 1000);
+    assert_true(broker_congested(f->broker));
+    take(f, 0);
+    assert_true(asked(f, &answers, false));
+    take(f, 0);
+    mailbox_fini(&answers);
+}
+
+/* A reactor that is slower than clients ask: what it has taken out of its mailbox, it hands on one by one. */
+static bool hand_on_one(struct fixture *f, struct mailbox_node **taken)
+{
+    if (!*taken)
+        *taken = mailbox_detach(&f->mail[0]);
+    struct mailbox_node *node = *taken;
+    if (node) {
+        *taken = node->next;
+        message_unref(((struct delivery *)node)->message);
+    }
+    return node != NULL;
+}
+
+static void clients_that_never_rest_do_not_keep_backends_waiting(void **state)
+{
+    struct fixture *f = *state;
+    struct mailbox answers;
+    struct mailbox_node *taken = NULL;
+    assert_true(mailbox_init(&answers));
+    tell(f, 0, "a", 1);
+    broker_drain_mail(f->broker);
+    while (!broker_congested(f->broker))
+        assert_int_equal(publish(f, "a", "a backend's"), 1);
+    broker_flush(f->broker);
+    unsigned waited = 0;
+    for (; broker_congested(f->broker); waited++) {
+        assert_true(waited < 1000);
+        for (int i = 0; i < 3; i++)
+            (void)asked(f, &answers, false);
+        assert_true(hand_on_one(f, &taken));
+    }
+    assert_true(waited > 1); /* not at the first message below the bound, either */
+    assert_true(asked(f, &answers, true));
+    while (hand_on_one(f, &taken))
+        ;
+    mailbox_fini(&answers);
 }
 
 static void a_payload_beyond_the_limit_is_refused_whole(void **state)
@@ -326,6 +403,8 @@ int main(void)
         TEST(a_publish_reaches_the_reactors_that_have_subscribers_and_no_other),
         TEST(counts_are_absolute_and_the_topic_vanishes_with_its_last_subscriber),
         TEST(deliveries_wait_for_the_flush_and_then_wake_each_reactor_once),
+        TEST(clients_have_half_and_backends_the_whole),
+        TEST(clients_that_never_rest_do_not_keep_backends_waiting),
         TEST(congestion_is_told_from_what_the_kernel_has_not_taken),
         TEST(a_payload_beyond_the_limit_is_refused_whole),
         TEST(a_request_is_answered_after_its_message_is_on_its_way),

@@ -205,7 +205,7 @@ static void nobody_is_announced_while_too_much_waits(void **state)
     struct peer peer = connected(stage, 0), late = connected(stage, 0);
     say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
     broker_bench_settle(&stage->own);
-    while (!broker_congested(stage->own.broker))
+    while (!broker_crowded(stage->own.broker))
         publish_much(stage, &peer);
     say(stage, &late, "\"subscribe\":{\"channel\":\"here:a\"}");
     turn_without_fanout(stage);
