@@ -210,6 +210,8 @@ static void write_limits(const struct admin_config *config, FILE *out)
            "Client connections at a time, by limits.connections and descriptors.", config->connection_limit);
     if (!config->settings)
         return;
+    single(out, "pushgate_outbox_memory_limit_bytes", "gauge", "limits.outbox_memory; 0: no limit.",
+           config->settings->limits.outbox_memory);
     single(out, "pushgate_inflight_limit_bytes", "gauge", "limits.inflight_bytes; 0: no limit.",
            config->settings->limits.inflight_bytes);
     single(out, "pushgate_history_limit_bytes", "gauge", "history.memory; 0: no limit.",
@@ -380,6 +382,9 @@ void admin_metrics_write(const struct admin_config *config, uint64_t started_ms,
     write_evictions(publisher, out);
     single(out, "pushgate_inflight_bytes", "gauge", "Bytes published and not yet handed to the kernel.",
            config->broker ? broker_inflight_bytes(config->broker) : 0);
+    single(out, "pushgate_outbox_memory_bytes", "gauge",
+           "Memory of what waits for slow clients; a message that waits for many counts once.",
+           config->broker ? broker_outbox_memory(config->broker) : 0);
     const void *const proxy_stats[] = {config->proxy};
     if (config->proxy)
         write_proxy((struct threads){proxy_stats, 1}, out);

@@ -216,7 +216,9 @@ static void write_memory(const struct admin_status *status, const struct status_
     uint64_t connections = status_connections(totals), resident = usage_resident_bytes();
     uint64_t history = publisher ? counter_read(&publisher->history_bytes) : 0;
     uint64_t presence = publisher ? counter_read(&publisher->presence_bytes) : 0;
-    uint64_t inflight = status->config.broker ? broker_inflight_bytes(status->config.broker) : 0;
+    const struct broker *broker = status->config.broker;
+    uint64_t inflight = broker ? broker_inflight_bytes(broker) : 0;
+    uint64_t outboxes = broker ? broker_outbox_memory(broker) : 0;
     struct usage_tcp tcp;
     /* Of all sockets that there are: it tells of ours when they are many of them, perhaps beside their
      * peers'. */
@@ -228,13 +230,14 @@ static void write_memory(const struct admin_status *status, const struct status_
     name_uint(out, "baseline_bytes", status->baseline_bytes);
     name_uint(out, "history_bytes", history);
     name_uint(out, "presence_bytes", presence);
-    name_uint(out, "outbox_bytes", totals->slow_bytes);
+    name_uint(out, "outbox_bytes", outboxes);
     name_uint(out, "inflight_bytes", inflight);
     json_out_name(out, "per_connection");
     json_out_object(out);
     name_number(out, "user_bytes",
-                user_bytes_each(status, resident, history + presence + inflight, connections));
-    name_text(out, "user_method", "(resident - baseline - history - presence - inflight) / connections");
+                user_bytes_each(status, resident, history + presence + outboxes + inflight, connections));
+    name_text(out, "user_method",
+              "(resident - baseline - history - presence - outboxes - inflight) / connections");
     name_number(out, "kernel_socket_bytes", status->socket_bytes > 0 ? (double)status->socket_bytes : NAN);
     uint64_t buffer = buffers ? tcp.buffer_bytes / tcp.sockets : 0;
     name_number(out, "kernel_buffer_bytes", buffers ? (double)buffer : NAN);

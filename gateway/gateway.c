@@ -54,7 +54,7 @@ static bool start_threads(struct gateway *gateway)
         return not_started(gateway, "proxy");
     for (; gateway->reactors_started < gateway->reactor_count; gateway->reactors_started++)
         if (!reactor_start(gateway->reactors[gateway->reactors_started], broker_mailbox(gateway->broker),
-                           gateway->error, sizeof gateway->error))
+                           broker_gauges(gateway->broker), gateway->error, sizeof gateway->error))
             return false;
     if (!publisher_start(gateway->publisher))
         return not_started(gateway, "publisher");

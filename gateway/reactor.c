@@ -270,18 +270,23 @@ static int drain_wait_ms(const struct reactor *reactor)
  * ---------------------------------------------------------------------------------------------------------------
  */
 
+/* Of two waits, −1 without end. */
+static int sooner(int a, int b)
+{
+    return a < 0 || (b >= 0 && b < a) ? b : a;
+}
+
 static int wait_ms(const struct reactor *reactor)
 {
     if (reactor->pool.ready.count || fanout_pending(&reactor->fanout) ||
         pool_has_inspections(&reactor->pool) || pool_has_orders(&reactor->pool))
         return 0;
-    int close_ms = drain_wait_ms(reactor);
+    int wait = sooner(drain_wait_ms(reactor), pool_relieve_wait_ms(&reactor->pool));
     uint32_t ticks = wheel_next(&reactor->pool.wheel);
     if (ticks == WHEEL_NO_DEADLINE)
-        return close_ms;
+        return wait;
     uint64_t ms = (uint64_t)ticks * WHEEL_TICK_MS;
-    int wheel_ms = ms < 3600000 ? (int)ms : 3600000;
-    return close_ms >= 0 && close_ms < wheel_ms ? close_ms : wheel_ms;
+    return sooner(wait, ms < 3600000 ? (int)ms : 3600000);
 }
 
 /* What others have put into the mailbox, in order. */
@@ -324,7 +329,7 @@ static void drop_mail(struct mailbox *mailbox)
         next = node->next;
         struct mail *mail = (struct mail *)node;
         if (mail->kind == MAIL_DELIVERY)
-            message_unref(((struct delivery *)mail)->message);
+            message_passed(((struct delivery *)mail)->message);
         else if (mail->kind == MAIL_REQUEST)
             broker_request_destroy((struct broker_request *)mail);
         else if (mail->kind == MAIL_PROXY)
@@ -362,6 +367,7 @@ static void turn(struct reactor *reactor, const struct epoll_event *events, int 
     if (reactor->draining && may_close(reactor))
         drain_step(reactor);
     pool_flush_dirty(pool);
+    pool_relieve(pool);
     pool_tell_broker(pool);
     pool_free_closed(pool);
     histogram_record(&reactor->stats.loop_latency, (clock_monotonic_ns() - began) / 1000);
@@ -404,9 +410,11 @@ static void *reactor_main(void *argument)
     return NULL;
 }
 
-bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *error, size_t error_size)
+bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, struct message_gauges *gauges,
+                   char *error, size_t error_size)
 {
     reactor->pool.broker_mail = broker_mail;
+    reactor->pool.gauges = gauges;
     int failed = pthread_create(&reactor->thread, NULL, reactor_main, reactor);
     if (failed) {
         snprintf(error, error_size, "cannot start a reactor's thread: %s", strerror(failed));

@@ -25,9 +25,10 @@ struct reactor_config {
 
 /* NULL with a sentence. */
 struct reactor *reactor_create(const struct reactor_config *config, char *error, size_t error_size);
-/* Starts the thread and waits until it has its own descriptor table. `broker_mail` hears of its topics. */
-bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, char *error, size_t error_size)
-    __attribute__((warn_unused_result));
+/* Starts the thread and waits until it has its own descriptor table. `broker_mail` hears of its topics; what
+ * its outboxes hold counts in `gauges` (the broker's), with those of all reactors. */
+bool reactor_start(struct reactor *reactor, struct mailbox *broker_mail, struct message_gauges *gauges,
+                   char *error, size_t error_size) __attribute__((warn_unused_result));
 struct mailbox *reactor_mailbox(struct reactor *reactor);
 const struct reactor_stats *reactor_stats(const struct reactor *reactor);
 struct pulse *reactor_pulse(struct reactor *reactor); /* for main's watchdog */

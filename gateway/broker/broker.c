@@ -63,7 +63,8 @@ void broker_destroy(struct broker *broker)
     if (!broker)
         return;
     PG_ASSERT(broker->held_count == 0);
-    PG_ASSERT(broker_inflight_bytes(broker) == 0);   /* messages point to the gauge */
+    PG_ASSERT(broker_inflight_bytes(broker) == 0); /* messages point to the gauges */
+    PG_ASSERT(atomic_load(&broker->gauges.outboxes) == 0);
     PG_ASSERT(atomic_load(&broker->answering) == 0); /* as answers do to theirs */
     for (struct mailbox_node *node = mailbox_detach(&broker->mailbox), *next; node; node = next) {
         next = node->next;
@@ -193,7 +194,7 @@ static int64_t deliver(struct broker *broker, const struct publication *publicat
     if (!entry)
         return 0;
     const struct registry_interest *interests = registry_interests(entry);
-    struct message *message = message_create(publication, hash, adapters, entry->count, &broker->inflight);
+    struct message *message = message_create(publication, hash, adapters, entry->count, &broker->gauges);
     if (!message)
         return -1;
     uint64_t queued = 0;
@@ -355,7 +356,18 @@ bool broker_crowded(const struct broker *broker)
 
 uint64_t broker_inflight_bytes(const struct broker *broker)
 {
-    return atomic_load_explicit(&broker->inflight, memory_order_relaxed);
+    return atomic_load_explicit(&broker->gauges.inflight, memory_order_relaxed);
+}
+
+uint64_t broker_outbox_memory(const struct broker *broker)
+{
+    int64_t bytes = atomic_load_explicit(&broker->gauges.outboxes, memory_order_relaxed);
+    return bytes > 0 ? (uint64_t)bytes : 0;
+}
+
+struct message_gauges *broker_gauges(struct broker *broker)
+{
+    return &broker->gauges;
 }
 
 uint64_t broker_subscribers(struct broker *broker, const char *topic, size_t topic_bytes)

@@ -32,9 +32,9 @@ struct broker;
 
 struct broker_config {
     uint16_t reactors;
-    struct mailbox **reactor_mail;   /* one per reactor, not owned */
-    uint64_t message_bytes;          /* largest payload; 0: no limit */
-    uint64_t inflight_bytes;         /* bound of broker_congested() and, its half, of broker_crowded(); 0: none */
+    struct mailbox **reactor_mail; /* one per reactor, not owned */
+    uint64_t message_bytes;        /* largest payload; 0: no limit */
+    uint64_t inflight_bytes; /* bound of broker_congested() and, its half, of broker_crowded(); 0: none */
     const struct settings *settings; /* for the rules of topics; NULL: no topic has one */
     struct engine *engine;           /* not owned; NULL: nothing is kept */
 };
@@ -96,8 +96,12 @@ bool broker_congested(struct broker *broker);
 /* Clients are refused from half of it on: backends wait for it to fall, and what clients ask for must not
  * keep it from falling. */
 bool broker_crowded(const struct broker *broker);
-/* Bytes of messages that still exist: published, not yet handed to the kernel. Any thread. */
+/* Bytes of messages that were published and have not passed every reactor's fan-out. Any thread. */
 uint64_t broker_inflight_bytes(const struct broker *broker);
+/* Memory of what waits in all outboxes: a message that many keep counts once. Any thread. */
+uint64_t broker_outbox_memory(const struct broker *broker);
+/* For reactors, which count there what their outboxes hold besides messages. */
+struct message_gauges *broker_gauges(struct broker *broker);
 
 uint64_t broker_subscribers(struct broker *broker, const char *topic, size_t topic_bytes);
 uint64_t broker_topic_count(const struct broker *broker);

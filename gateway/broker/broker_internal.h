@@ -23,7 +23,7 @@ struct target {
 /* Reactors write the first ones all the time, so those must not share a cache line with what the publisher
  * reads for every command. */
 struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
-    _Alignas(64) _Atomic uint64_t inflight;
+    _Alignas(64) struct message_gauges gauges;
     _Atomic uint64_t answering; /* bytes of answers on their way to reactors */
     _Atomic bool congested;     /* what broker_congested() has said last */
     struct mailbox mailbox;

@@ -90,8 +90,10 @@ uint32_t topic_hash(const char *topic, size_t bytes)
     return (uint32_t)(hash ^ hash >> 32);
 }
 
+#define A_FANOUT ((uint64_t)1 << 32) /* in message.holders */
+
 struct message *message_create(const struct publication *publication, uint32_t hash, uint32_t adapters,
-                               uint16_t deliveries, _Atomic uint64_t *inflight)
+                               uint16_t deliveries, struct message_gauges *gauges)
 {
     PG_ASSERT(publication->topic_bytes >= 1 && publication->topic_bytes <= TOPIC_BYTES_MAX);
     uint64_t total = sizeof(struct message) + deliveries * sizeof(struct delivery) + publication->topic_bytes;
@@ -114,10 +116,10 @@ struct message *message_create(const struct publication *publication, uint32_t h
         .text = publication->text,
         .delivery_count = deliveries,
         .published_ns = clock_monotonic_ns(),
-        .inflight = inflight,
+        .gauges = gauges,
         .data = (uint8_t *)&message->deliveries[deliveries],
     };
-    atomic_init(&message->refs, deliveries > 0 ? deliveries : 1);
+    atomic_init(&message->holders, (deliveries > 0 ? deliveries : 1) * (A_FANOUT + 1));
     for (uint16_t i = 0; i < deliveries; i++)
         message->deliveries[i] = (struct delivery){.mail.kind = MAIL_DELIVERY, .message = message};
     memcpy(message->data, publication->topic, publication->topic_bytes);
@@ -130,17 +132,38 @@ struct message *message_create(const struct publication *publication, uint32_t h
         message->frames[id] = (struct message_frame){.offset = offset, .bytes = (uint32_t)bytes};
         offset += (uint32_t)bytes;
     }
-    atomic_fetch_add_explicit(inflight, total, memory_order_relaxed);
+    atomic_fetch_add_explicit(&gauges->inflight, total, memory_order_relaxed);
     return message;
+}
+
+/* Release: this thread's reads come before the free. Acquire: whoever frees has seen all of them. */
+static uint64_t give_back(struct message *message, uint64_t holders)
+{
+    uint64_t before = atomic_fetch_sub_explicit(&message->holders, holders, memory_order_acq_rel);
+    PG_ASSERT((uint32_t)before > 0 && before >= holders);
+    return before;
+}
+
+void message_passed(struct message *message)
+{
+    struct message_gauges *gauges = message->gauges; /* others may free it as soon as it is given back */
+    uint32_t bytes = message->total_bytes;
+    uint64_t before = give_back(message, A_FANOUT + 1);
+    if (before / A_FANOUT > 1)
+        return;
+    atomic_fetch_sub_explicit(&gauges->inflight, bytes, memory_order_relaxed);
+    if ((uint32_t)before > 1)
+        atomic_fetch_add_explicit(&gauges->outboxes, bytes, memory_order_relaxed);
+    else
+        free(message);
 }
 
 void message_unref(struct message *message)
 {
-    /* Release: this thread's reads come before the free. Acquire: whoever frees has seen all of them. */
-    uint32_t before = atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel);
-    PG_ASSERT(before > 0);
-    if (before > 1)
+    uint64_t before = give_back(message, 1);
+    if ((uint32_t)before > 1)
         return;
-    atomic_fetch_sub_explicit(message->inflight, message->total_bytes, memory_order_relaxed);
+    PG_ASSERT(before / A_FANOUT == 0); /* each of them has a reference of its own */
+    atomic_fetch_sub_explicit(&message->gauges->outboxes, message->total_bytes, memory_order_relaxed);
     free(message);
 }

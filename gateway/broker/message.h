@@ -1,5 +1,8 @@
 /* One published message: immutable, reference-counted, encoded once per adapter in use.
  *
+ * It is on its way until the fan-outs of all its reactors have passed it: that is what publishers wait for.
+ * Whoever keeps it longer (outboxes of clients that do not read) is counted apart, and holds nobody up.
+ *
  * Thread: made by the publisher's thread; read by any that holds a reference; freed by whoever drops the
  * last. Owner: references. One allocation holds the struct, its mailbox nodes, topic and frames.
  */
@@ -24,16 +27,23 @@ struct message_frame {
     uint32_t bytes;  /* 0: not encoded for this adapter */
 };
 
+/* Where messages' memory is: each counts in one of them, once, however many hold it. */
+struct message_gauges {
+    _Atomic uint64_t inflight; /* on the way through fan-outs: limits.inflight_bytes */
+    _Atomic int64_t outboxes;  /* only outboxes keep them. For an instant below zero: who takes a message off
+                                  need not wait for who puts it on */
+};
+
 struct message {
-    _Atomic uint32_t refs;
+    _Atomic uint64_t holders; /* lower half: references; upper half: those of fan-outs among them */
     uint32_t topic_hash;
-    uint32_t total_bytes; /* of this allocation: what counts against limits.inflight_bytes */
+    uint32_t total_bytes; /* of this allocation: what the gauges count */
     uint8_t topic_bytes;
     uint8_t kind; /* enum publication_kind */
     bool text;
     uint16_t delivery_count;
-    uint64_t published_ns;      /* clock_monotonic_ns() when the publisher parsed it */
-    _Atomic uint64_t *inflight; /* the broker's gauge, decreased when the message is freed */
+    uint64_t published_ns;         /* clock_monotonic_ns() when the publisher parsed it */
+    struct message_gauges *gauges; /* the broker's; live longer than it */
     struct message_frame frames[ADAPTER_COUNT];
     uint8_t *data; /* topic, then frames; inside this allocation */
     struct delivery deliveries[];
@@ -42,11 +52,15 @@ struct message {
 /* adapters: bit per adapter_id to encode for; deliveries: how many reactors will get one reference each (the
  * initial count is max(1, deliveries)). NULL without memory. */
 struct message *message_create(const struct publication *publication, uint32_t topic_hash, uint32_t adapters,
-                               uint16_t deliveries, _Atomic uint64_t *inflight);
+                               uint16_t deliveries, struct message_gauges *gauges);
+/* Gives back a delivery's reference: its reactor has handed the message on, or dropped it. */
+void message_passed(struct message *message);
+/* To keep it beyond that. Only by who holds a reference. */
 static inline void message_ref(struct message *message)
 {
-    atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&message->holders, 1, memory_order_relaxed);
 }
+/* Gives back what message_ref() took. */
 void message_unref(struct message *message);
 static inline const char *message_topic(const struct message *message)
 {

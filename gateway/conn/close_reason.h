@@ -20,7 +20,7 @@
     X(CLOSE_POLICY, "policy", 1008, 0, "the client sent what its protocol does not allow")                   \
     X(CLOSE_TOO_BIG, "message_too_big", 1009, 0, "a message was longer than limits.message_bytes")           \
     X(CLOSE_SLOW, "slow_consumer", 1013, 3008,                                                               \
-      "the client read too slowly: its outbox reached limits.outbox_bytes")                                  \
+      "the client read too slowly: limits.outbox_bytes, or limits.outbox_memory for all of them")            \
     X(CLOSE_IDLE, "idle_timeout", 1001, 3012, "nothing was heard for idle.timeout")                          \
     X(CLOSE_NO_PONG, "no_pong", 1001, 3012, "the client did not answer a ping")                              \
     X(CLOSE_DRAIN, "drain", 1001, 3001, "the gateway is shutting down")                                      \

@@ -12,6 +12,7 @@
  */
 #pragma once
 
+#include "gateway/base/list.h"
 #include "gateway/base/slab.h"
 #include "gateway/base/wheel.h"
 #include "gateway/broker/request.h"
@@ -43,7 +44,10 @@ struct conn_extra {
     struct ws_sequence sequence;
     struct tls_fragment fragment; /* beginning of a TLS handshake message */
     uint32_t last_taken;          /* tick of the last progress of output: bytes taken, or the first queued */
-    bool write_armed;             /* EPOLLOUT is asked for */
+    bool write_armed;             /* EPOLLOUT is asked for; then it stands in the pool's `waiting`, as: */
+    uint32_t index;               /* of its connection */
+    struct list waiting;
+    uint64_t own_counted; /* of the outbox' own bytes, in the pool's */
 };
 
 enum { SUBSCRIPTION_TOPIC_MASK = (1 << 24) - 1 };

@@ -68,6 +68,7 @@ static uint32_t drop_queued(struct pool *pool, struct conn *conn)
     uint64_t before = outbox->bytes;
     uint32_t dropped = outbox_drop_unsent(outbox);
     counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
+    pool_count_outbox(pool, conn->extra);
     return dropped;
 }
 
@@ -142,6 +143,7 @@ void conn_tls_fail(struct pool *pool, struct conn *conn, enum tls_alert alert)
         counter_sub(&pool->stats->outbox_bytes, outbox->bytes);
         counter_add(&pool->stats->drops, outbox_drop_unsent(outbox));
         outbox_fini(outbox);
+        pool_count_outbox(pool, conn->extra);
     }
     conn->shut = true;
     seal_and_send_alert(pool, conn, alert);

@@ -38,10 +38,14 @@ static void set_write_armed(struct pool *pool, struct conn *conn, bool armed)
         return; /* the close deadline or the peer ends it; an fd of ours that is in epoll cannot fail
                    otherwise */
     extra->write_armed = armed;
-    if (armed)
+    if (armed) {
+        extra->index = pool_index(pool, conn);
+        list_append(&pool->waiting, &extra->waiting);
         counter_add(&pool->stats->outbox_connections, 1);
-    else
+    } else {
+        list_remove(&extra->waiting);
         counter_sub(&pool->stats->outbox_connections, 1);
+    }
 }
 
 /* `bytes` were just added to the outbox. */
@@ -50,13 +54,20 @@ static void queued(struct pool *pool, struct conn *conn, size_t bytes)
     counter_add(&pool->stats->outbox_bytes, bytes);
     if (conn->extra->outbox.bytes == bytes)
         conn->extra->last_taken = pool->now;
+    pool_count_outbox(pool, conn->extra);
 }
 
 /* `bytes` were just taken from the outbox. */
 static void unqueued(struct pool *pool, struct conn *conn, size_t bytes)
 {
+    struct conn_extra *extra = conn->extra;
     counter_sub(&pool->stats->outbox_bytes, bytes);
-    conn->extra->last_taken = pool->now;
+    extra->last_taken = pool->now;
+    if (extra->write_armed) { /* others wait longer now */
+        list_remove(&extra->waiting);
+        list_append(&pool->waiting, &extra->waiting);
+    }
+    pool_count_outbox(pool, extra);
 }
 
 static bool output_waits(const struct conn *conn)
@@ -233,6 +244,7 @@ static void drop_waiting(struct pool *pool, struct conn *conn, uint64_t bytes, c
     uint64_t before = outbox->bytes;
     counter_add(&pool->stats->drops, outbox_drop_chosen(outbox, bytes, may_drop, &choice));
     counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
+    pool_count_outbox(pool, conn->extra);
 }
 
 /* Past the bound: what may be lost makes room, the oldest first. True when the message is not to be queued:

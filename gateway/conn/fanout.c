@@ -43,7 +43,7 @@ static void batch_free(struct batch *batch)
 static void batch_release(struct fanout *fanout, struct batch *batch)
 {
     for (uint32_t i = 0; i < batch->count; i++)
-        message_unref(batch->messages[i]);
+        message_passed(batch->messages[i]);
     batch->count = 0;
     memset(batch->wire, 0, sizeof batch->wire);
     if (fanout->spare_count < FANOUT_SPARE_MAX)
@@ -74,7 +74,7 @@ static void drop_pending(struct topic *topic)
     for (struct mailbox_node *node; (node = pending_pop(topic));) {
         struct message *message = delivery_message(node);
         if (message)
-            message_unref(message);
+            message_passed(message);
         else
             broker_request_destroy((struct broker_request *)node);
     }
@@ -103,7 +103,7 @@ void fanout_accept(struct fanout *fanout, struct mail *mail)
     if (message) {
         index = topics_find(topics, message_topic(message), message->topic_bytes, message->topic_hash);
         if (index == TOPIC_NONE) {
-            message_unref(message); /* its last subscriber left while it was on its way */
+            message_passed(message); /* its last subscriber left while it was on its way */
             return;
         }
     } else {

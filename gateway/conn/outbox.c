@@ -11,25 +11,20 @@ static struct outbox_item *item_at(const struct outbox *outbox, uint32_t i)
     return &outbox->items[(outbox->head + i) & (outbox->cap - 1)];
 }
 
-static void item_release(struct outbox_item *item, const uint8_t *allocation)
-{
-    if (item->message)
-        message_unref(item->message);
-    else
-        free((void *)(uintptr_t)allocation);
-}
-
 /* The `data` of an own item moves as it is sent, its end stays: its full size stands behind the end, so that
  * the beginning, which must be freed, is found again. */
 enum { COPY_TRAILER = sizeof(uint32_t) };
 
-static const uint8_t *copy_allocation(const struct outbox_item *item)
+static void item_release(struct outbox *outbox, struct outbox_item *item)
 {
-    if (item->message)
-        return NULL;
+    if (item->message) {
+        message_unref(item->message);
+        return;
+    }
     uint32_t full;
     memcpy(&full, item->data + item->bytes, sizeof full);
-    return item->data + item->bytes - full;
+    outbox->copied -= full + COPY_TRAILER;
+    free((void *)(uintptr_t)(item->data + item->bytes - full));
 }
 
 static bool grow(struct outbox *outbox)
@@ -82,6 +77,7 @@ bool outbox_push_copy(struct outbox *outbox, const void *data, size_t bytes, boo
     memcpy(copy, data, bytes);
     uint32_t full = (uint32_t)bytes;
     memcpy(copy + bytes, &full, sizeof full);
+    outbox->copied += bytes + COPY_TRAILER;
     push(outbox, NULL, copy, bytes, begun);
     return true;
 }
@@ -96,6 +92,7 @@ bool outbox_push_wire(struct outbox *outbox, const uint8_t *sealed, size_t bytes
         memcpy(wire, outbox->wire + outbox->wire_sent, kept);
     memcpy(wire + kept, sealed, bytes);
     free(outbox->wire);
+    outbox->copied += kept + bytes - outbox->wire_bytes;
     outbox->wire = wire;
     outbox->wire_sent = 0;
     outbox->wire_bytes = (uint32_t)(kept + bytes);
@@ -110,6 +107,7 @@ void outbox_wire_sent(struct outbox *outbox, size_t bytes)
     outbox->bytes -= bytes;
     if (outbox->wire_sent == outbox->wire_bytes) {
         free(outbox->wire);
+        outbox->copied -= outbox->wire_bytes;
         outbox->wire = NULL;
         outbox->wire_sent = outbox->wire_bytes = 0;
     }
@@ -140,7 +138,7 @@ void outbox_consume(struct outbox *outbox, size_t bytes)
             return;
         }
         bytes -= item->bytes;
-        item_release(item, copy_allocation(item));
+        item_release(outbox, item);
         outbox->head = (outbox->head + 1) & (outbox->cap - 1);
         outbox->count--;
     }
@@ -155,7 +153,7 @@ uint32_t outbox_drop_unsent(struct outbox *outbox)
         if (item->message)
             dropped++;
         outbox->bytes -= item->bytes;
-        item_release(item, copy_allocation(item));
+        item_release(outbox, item);
         outbox->count--;
     }
     return dropped;
@@ -170,7 +168,7 @@ uint32_t outbox_drop_chosen(struct outbox *outbox, uint64_t bytes, outbox_choose
         if (item->message && !item->begun && choose(context, item->message)) {
             gone += item->bytes + OUTBOX_ITEM_COST;
             outbox->bytes -= item->bytes;
-            item_release(item, NULL);
+            item_release(outbox, item);
             dropped++;
             continue;
         }
@@ -193,7 +191,7 @@ void outbox_fini(struct outbox *outbox)
 {
     for (uint32_t i = 0; i < outbox->count; i++) {
         struct outbox_item *item = item_at(outbox, i);
-        item_release(item, copy_allocation(item));
+        item_release(outbox, item);
     }
     free(outbox->items);
     free(outbox->wire);

@@ -31,6 +31,8 @@ struct outbox {
     uint8_t *wire; /* a sealed record that the kernel took only in part: goes before all items */
     uint32_t wire_sent, wire_bytes;
     uint64_t bytes; /* all that is queued: items and wire */
+    uint64_t
+        copied; /* what copies and wire take in memory; messages are shared, and counted where they are */
 };
 
 static inline bool outbox_empty(const struct outbox *outbox)
@@ -41,6 +43,12 @@ static inline bool outbox_empty(const struct outbox *outbox)
 static inline uint64_t outbox_cost(const struct outbox *outbox)
 {
     return outbox->bytes + (uint64_t)outbox->count * OUTBOX_ITEM_COST;
+}
+
+/* What it takes in memory by itself, without messages. */
+static inline uint64_t outbox_own(const struct outbox *outbox)
+{
+    return outbox->copied + (uint64_t)outbox->count * OUTBOX_ITEM_COST;
 }
 
 /* Each returns false without memory, leaving the outbox as it was. `begun`: earlier bytes of this frame have

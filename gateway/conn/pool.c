@@ -51,6 +51,7 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
         .close_ticks = ticks_of(settings->limits.close_timeout ? settings->limits.close_timeout : 1),
     };
     list_init(&pool->inspections);
+    list_init(&pool->waiting);
     pool->idle_grain = grain_of(pool->idle_ticks);
     pool->ping_grain = grain_of(pool->ping_ticks);
     uint64_t topics = (uint64_t)config->capacity * 4;
@@ -81,6 +82,7 @@ void pool_fini(struct pool *pool)
         if (pool_conn(pool, i)->state != CONN_FREE)
             pool_destroy(pool, pool_conn(pool, i), CLOSE_DRAIN);
     pool_free_closed(pool);
+    pool_relieve(pool); /* nothing waits any more */
     topics_fini(&pool->topics);
     if (pool->conns.base)
         slab_fini(&pool->conns);
@@ -330,10 +332,13 @@ void pool_destroy(struct pool *pool, struct conn *conn, enum close_reason reason
     if (conn->extra) {
         struct conn_extra *extra = conn->extra;
         counter_sub(&pool->stats->outbox_bytes, extra->outbox.bytes);
-        if (extra->write_armed)
+        if (extra->write_armed) {
+            list_remove(&extra->waiting);
             counter_sub(&pool->stats->outbox_connections, 1);
+        }
         counter_add(&pool->stats->drops, outbox_drop_unsent(&extra->outbox));
         outbox_fini(&extra->outbox);
+        pool_count_outbox(pool, extra);
         buffer_fini(&extra->record);
         buffer_fini(&extra->frame);
         buffer_fini(&extra->message);

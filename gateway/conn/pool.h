@@ -48,6 +48,10 @@ struct pool {
     struct tls_crypto *crypto;
     struct ws_reader *ws_reader;
     struct index_list ready, dirty;
+    struct list waiting;           /* whose output the kernel does not take; longest without progress first */
+    struct message_gauges *gauges; /* as broker_mail; NULL: nobody counts */
+    uint64_t outbox_own, outbox_told;        /* of all outboxes, besides messages: now, and in the gauge */
+    bool crowded;                            /* more have to leave than could in one turn */
     struct list inspections;                 /* that wait for their turn */
     struct order_copy *orders, *orders_last; /* that go on, the first of them under way */
     int32_t looks_left;                      /* of this turn, for orders */
@@ -178,6 +182,18 @@ void pool_event(struct pool *pool, const struct epoll_event *event);
 void pool_read_ready(struct pool *pool);
 /* Sends what this turn has collected for connections. */
 void pool_flush_dirty(struct pool *pool);
+
+/* pool_outboxes.c
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+/* After every change of an outbox: what it takes in memory by itself is counted. */
+void pool_count_outbox(struct pool *pool, struct conn_extra *extra);
+/* Once a turn: past limits.outbox_memory clients are closed as slow, those first that have taken nothing for
+ * the longest time; past three quarters of it, those that have taken nothing for a second. */
+void pool_relieve(struct pool *pool);
+/* Milliseconds until the next turn has to look, −1: none has. */
+int pool_relieve_wait_ms(const struct pool *pool);
 
 /* conn_read.c
  * ----------------------------------------------------------------------------------------------------------

@@ -278,6 +278,16 @@ const struct config_key settings_keys[] = {
      .zero = "no limit",
      .help = "Bytes that may wait for a client that reads slowly, 32 more counted for each message; past it, "
              "it is disconnected with close code 1013."},
+    {.name = "limits.outbox_memory",
+     .type = CONFIG_SIZE,
+     .offset = AT(limits.outbox_memory),
+     .default_value = "256MiB",
+     .min = MIB,
+     .max = 1024 * GIB,
+     .zero = "no limit",
+     .help =
+         "Memory that may wait for all clients that read slowly; past it, those that have taken nothing for "
+         "the longest time are disconnected with close code 1013."},
     {.name = "limits.inflight_bytes",
      .type = CONFIG_SIZE,
      .offset = AT(limits.inflight_bytes),
@@ -1014,6 +1024,14 @@ bool settings_check(const struct settings *settings, char *error, size_t error_s
             error, error_size,
             "publish.outbox_bytes must be at least twice limits.message_bytes, or a backend that listens "
             "could not be sent the largest message");
+        return false;
+    }
+    if (settings->limits.outbox_memory != 0 &&
+        settings->limits.outbox_memory < settings->limits.outbox_bytes) {
+        snprintf(error, error_size,
+                 "limits.outbox_bytes must not be more than limits.outbox_memory, or one client alone could "
+                 "not have "
+                 "what it is allowed");
         return false;
     }
     if (settings->idle.timeout != 0 && settings->idle.ping_interval != 0 &&

@@ -53,7 +53,8 @@ struct settings {
         uint64_t topics_per_connection;
         uint64_t handshake_timeout; /* ms */
         uint64_t close_timeout;     /* ms: how long a closing handshake may take */
-        uint64_t outbox_bytes;
+        uint64_t outbox_bytes;      /* of one connection */
+        uint64_t outbox_memory;     /* of all of them together */
         uint64_t
             inflight_bytes;  /* published, not yet handed to the kernel; past it publishers are not read */
         uint64_t publishers; /* connections to the publish socket */

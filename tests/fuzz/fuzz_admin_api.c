@@ -60,7 +60,7 @@ static void drop_orders_and_messages(struct world *world)
     for (struct mailbox_node *node = mailbox_detach(&world->reactor), *next; node; node = next) {
         next = node->next;
         if (((struct mail *)node)->kind == MAIL_DELIVERY) {
-            message_unref(((struct delivery *)node)->message);
+            message_passed(((struct delivery *)node)->message);
         } else {
             order_unref(((struct order_copy *)node)->order);
             free(node);

@@ -162,7 +162,7 @@ static void turn(struct world *world)
         } else if (((struct mail *)node)->kind == MAIL_INSPECTION) {
             inspect(world, (struct inspection *)(void *)node);
         } else {
-            message_unref(((struct delivery *)node)->message);
+            message_passed(((struct delivery *)node)->message);
         }
     }
     broker_drain_mail(world->broker);

@@ -153,7 +153,7 @@ describe('what the comments promise', () => {
   });
   test('memory is what the formula says for these settings', () => {
     const connections = Number(set['limits.connections']);
-    const needed = connections * (4400 + 4096) + amount(set['history.memory']) + amount(set['limits.inflight_bytes']) + 128 * 2 ** 20;
+    const needed = connections * (4400 + 4096) + amount(set['history.memory']) + amount(set['limits.inflight_bytes']) + amount(set['limits.outbox_memory']) + 128 * 2 ** 20;
     assert.match(text('deployment.yaml'), new RegExp(`= ${Math.round(needed / 2 ** 20).toLocaleString('en')} MiB\\.`));
     assert.ok(amount(container.resources.limits.memory) > needed);
     assert.equal(container.resources.requests.memory, container.resources.limits.memory);

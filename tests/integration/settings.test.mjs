@@ -119,6 +119,7 @@ test('settings that contradict each other are named with the places of both', ()
     [`${client}[idle]\ntimeout = 20s\nping_interval = 30s\n`, 6, `${file}:7: idle.ping_interval = 30s`],
     [`${client}[idle]\ntimeout = 20s\n`, 6, 'by default: idle.ping_interval = 25s'],
     [`${client}[limits]\nmessage_bytes = 1MiB\n[publish]\noutbox_bytes = 1MiB\n[listen]\npublish = 127.0.0.1:1\n`, 8, `${file}:6: limits.message_bytes = 1MiB`],
+    [`${client}[limits]\noutbox_bytes = 512MiB\n`, 6, 'by default: limits.outbox_memory = 256MiB'],
     [`${client}[listen]\nadmin = 127.0.0.1:8080\n`, 6, `${file}:2: listen.ws = 127.0.0.1:8080`],
     [`${client}[api]\nkey = a-long-secret\ninsecure = on\n[listen]\nadmin = 127.0.0.1:9\n`, 6, `${file}:7: api.insecure = on`],
     [`${client}cookie = token\n[listen]\norigins = *\n`, 5, `${file}:7: listen.origins = *`],

@@ -67,7 +67,7 @@ static const char *take(struct fixture *f, int reactor)
         at += (size_t)snprintf(text + at, sizeof text - at, "%s%.*s", at ? " " : "",
                                (int)message->frames[ADAPTER_RAW].bytes - 2,
                                (const char *)message_frame(message, ADAPTER_RAW) + 2);
-        message_unref(message);
+        message_passed(message);
     }
     return text;
 }
@@ -197,7 +197,7 @@ static bool hand_on_one(struct fixture *f, struct mailbox_node **taken)
     struct mailbox_node *node = *taken;
     if (node) {
         *taken = node->next;
-        message_unref(((struct delivery *)node)->message);
+        message_passed(((struct delivery *)node)->message);
     }
     return node != NULL;
 }
@@ -298,7 +298,7 @@ static void *consume(void *context)
             const char *payload = (const char *)message_frame(message, ADAPTER_RAW) + 2;
             consumer->ordered &= strtoul(payload, NULL, 10) == consumer->got;
             consumer->got++;
-            message_unref(message);
+            message_passed(message);
         }
     }
     return NULL;

@@ -35,6 +35,7 @@ BENCH void broker_bench_init(struct broker_bench *own, const struct settings *se
     own->broker = broker_create(&config);
     assert_non_null(own->broker);
     own->bench->pool.broker_mail = broker_mailbox(own->broker);
+    own->bench->pool.gauges = broker_gauges(own->broker);
     own->bench->pool.own_mail = &own->mail;
 }
 
@@ -86,8 +87,10 @@ BENCH void broker_bench_fini(struct broker_bench *own)
     broker_bench_end_all(own);
     assert_int_equal(broker_topic_count(own->broker), 0);
     assert_int_equal(broker_inflight_bytes(own->broker), 0);
+    assert_int_equal(broker_outbox_memory(own->broker), 0);
     broker_destroy(own->broker);
     own->bench->pool.broker_mail = &own->bench->broker_mail;
+    own->bench->pool.gauges = &own->bench->gauges;
     mailbox_fini(&own->mail);
     own->engine->ops->destroy(own->engine);
     bench_fini(own->bench);

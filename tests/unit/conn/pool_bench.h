@@ -35,7 +35,7 @@ struct bench {
     struct pool pool;
     struct fanout fanout;
     struct tls_crypto *crypto; /* the peers' */
-    _Atomic uint64_t inflight;
+    struct message_gauges gauges;
     uint32_t now;
     uint32_t slice;
     struct transfer_record like; /* ask_broker and since of the next peers */
@@ -85,6 +85,7 @@ BENCH struct bench *bench_new_with(const struct settings *settings)
                                  .capacity = BENCH_CAPACITY};
     assert_true(pool_init(&bench->pool, &config));
     bench->pool.broker_mail = &bench->broker_mail;
+    bench->pool.gauges = &bench->gauges;
     bench->pool.epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     assert_true(bench->pool.epoll_fd >= 0);
     fanout_init(&bench->fanout, &bench->pool);
@@ -127,6 +128,7 @@ BENCH void bench_fini(struct bench *bench)
     for (uint32_t i = 0; i < bench->pool.conns.fresh; i++)
         if (pool_conn(&bench->pool, i)->state != CONN_FREE)
             pool_destroy(&bench->pool, pool_conn(&bench->pool, i), CLOSE_DRAIN);
+    pool_relieve(&bench->pool);
     pool_tell_broker(&bench->pool);
     pool_free_closed(&bench->pool);
     assert_int_equal(bench->pool.conns.used, 0);
@@ -140,7 +142,8 @@ BENCH void bench_fini(struct bench *bench)
         for (int t = 0; t < TRANSPORT_COUNT; t++)
             assert_int_equal(counter_read(&bench->stats.connections[a][t]), 0);
     assert_int_equal(atomic_load(&bench->port.load), 0);
-    assert_int_equal(atomic_load(&bench->inflight), 0);
+    assert_int_equal(atomic_load(&bench->gauges.inflight), 0);
+    assert_int_equal(atomic_load(&bench->gauges.outboxes), 0);
     close(bench->pool.epoll_fd);
     pool_fini(&bench->pool);
     bench_forget_interest(bench);
@@ -163,6 +166,7 @@ BENCH int bench_turn(struct bench *bench)
     (void)fanout_slice(&bench->fanout, bench->slice);
     pool_advance(pool);
     pool_flush_dirty(pool);
+    pool_relieve(pool);
     pool_tell_broker(pool);
     pool_free_closed(pool);
     return count;
@@ -481,8 +485,8 @@ BENCH void bench_publish(struct bench *bench, const char *topic, const void *pay
                                       .text = false,
                                       .topic = topic,
                                       .topic_bytes = strlen(topic)};
-    struct message *message = message_create(&publication, topic_hash(topic, strlen(topic)),
-                                             1u << ADAPTER_RAW, 1, &bench->inflight);
+    struct message *message =
+        message_create(&publication, topic_hash(topic, strlen(topic)), 1u << ADAPTER_RAW, 1, &bench->gauges);
     assert_non_null(message);
     fanout_accept(&bench->fanout, &message->deliveries[0].mail);
 }

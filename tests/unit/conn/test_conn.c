@@ -832,7 +832,7 @@ static void a_client_that_talks_but_takes_nothing_is_ended(void **state)
         }
         assert_null(peer_conn(bench, &peer));
         assert_int_equal(bench_closes(bench, CLOSE_SLOW), 1);
-        assert_int_equal(atomic_load(&bench->inflight), 0);
+        assert_int_equal(atomic_load(&bench->gauges.inflight), 0);
         free(data);
         peer_fini(&peer);
         bench_fini(bench);

@@ -245,7 +245,7 @@ static void messages_for_topics_that_nobody_has_any_more_are_given_back(void **s
     bench_turn(bench);
     bench_settle(bench);
     bench_publish(bench, "a", "x", 1); /* the topic is gone, the broker does not know yet */
-    assert_int_equal(atomic_load(&bench->inflight), 0);
+    assert_int_equal(atomic_load(&bench->gauges.inflight), 0);
     assert_false(fanout_pending(&bench->fanout));
     bench_fini(bench);
 }

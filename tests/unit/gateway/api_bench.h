@@ -113,7 +113,7 @@ static inline size_t take_mail(struct fixture *f, int reactor, char *payloads, s
             if (payloads)
                 at += (size_t)snprintf(payloads + at, room - at, "%s%.*s", at ? "|" : "", (int)(bytes - head),
                                        frame + head);
-            message_unref(message);
+            message_passed(message);
         } else if (mail->kind == MAIL_ORDER) {
             struct order_copy *copy = (struct order_copy *)mail;
             if (seen)

@@ -99,7 +99,7 @@ FIXTURE unsigned drop_deliveries(struct fixture *f)
             inspection_destroy((struct inspection *)(void *)node);
             continue;
         }
-        message_unref(((struct delivery *)node)->message);
+        message_passed(((struct delivery *)node)->message);
         count++;
     }
     return count;

@@ -203,10 +203,12 @@ static void limits_show_beside_what_they_bound(void **state)
 {
     struct fixture *f = *state;
     f->config.connection_limit = 1234;
+    f->settings.limits.outbox_memory = 3456;
     f->settings.limits.inflight_bytes = 5678;
     f->settings.history.memory = 9012;
     write_text(f);
     has_line(f, "pushgate_connections_limit 1234");
+    has_line(f, "pushgate_outbox_memory_limit_bytes 3456");
     has_line(f, "pushgate_inflight_limit_bytes 5678");
     has_line(f, "pushgate_history_limit_bytes 9012");
 }

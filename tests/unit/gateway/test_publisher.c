@@ -21,7 +21,7 @@ static void publish_answers_how_many_connections_it_was_queued_to(void **state)
                         "\x81\x03"
                         "a\0b",
                         5);
-    message_unref(delivery->message);
+    message_passed(delivery->message);
     assert_int_equal(counter_read(&publisher_stats(f->publisher)->publish_reached), 41);
     redisFree(redis);
     stop(f);
@@ -278,7 +278,7 @@ static void large_payloads_in_a_pipeline_arrive_whole_and_in_order(void **state)
         const uint8_t *frame = message_frame(message, ADAPTER_RAW);
         assert_int_equal(frame[10], 'a' + i % 26);
         assert_int_equal(frame[9 + BYTES - i * 1000], 'a' + i % 26);
-        message_unref(message);
+        message_passed(message);
     }
     assert_int_equal(i, COUNT);
     free(payload);

@@ -17,7 +17,7 @@ static struct inspection *asked(struct fixture *f)
                 assert_null(ask); /* one command, one question at a time */
                 ask = (struct inspection *)(void *)node;
             } else {
-                message_unref(((struct delivery *)node)->message);
+                message_passed(((struct delivery *)node)->message);
             }
         }
     }

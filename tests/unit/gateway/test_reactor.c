@@ -30,6 +30,7 @@ struct stand {
     struct settings settings;
     struct ip_limit *ip_limit;
     struct mailbox broker_mail;
+    struct message_gauges gauges;
     struct reactor_port port;
     struct reactor *reactor;
 };
@@ -65,7 +66,7 @@ static struct stand *stand_new_asleep(void)
 static void stand_start(struct stand *stand)
 {
     char error[256];
-    assert_true(reactor_start(stand->reactor, &stand->broker_mail, error, sizeof error));
+    assert_true(reactor_start(stand->reactor, &stand->broker_mail, &stand->gauges, error, sizeof error));
 }
 
 static struct stand *stand_new(void)

@@ -74,6 +74,7 @@ static void defaults_are_the_documented_ones(void **state)
     assert_int_equal(s->limits.handshake_timeout, 10000);
     assert_int_equal(s->limits.close_timeout, 5000);
     assert_int_equal(s->limits.outbox_bytes, 262144);
+    assert_int_equal(s->limits.outbox_memory, 268435456);
     assert_int_equal(s->limits.inflight_bytes, 67108864);
     assert_int_equal(s->limits.publishers, 1000);
     assert_int_equal(s->idle.timeout, 90000);

@@ -1,0 +1,74 @@
+/* What waits in all outboxes together: limits.outbox_memory, and who leaves when there is too much. */
+#include "gateway/base/log.h"
+#include "gateway/conn/pool.h"
+
+enum {
+    LEAVING_MAX = 64,     /* in one turn */
+    STUCK_MS = 1000,      /* without a byte taken: these leave first */
+    LOOK_AGAIN_MS = 1000, /* others fill it, too */
+};
+
+void pool_count_outbox(struct pool *pool, struct conn_extra *extra)
+{
+    uint64_t own = outbox_own(&extra->outbox);
+    pool->outbox_own += own - extra->own_counted;
+    extra->own_counted = own;
+}
+
+/* One addition to what all reactors share, for whatever has changed. */
+static void tell_own(struct pool *pool)
+{
+    if (pool->gauges && pool->outbox_own != pool->outbox_told)
+        atomic_fetch_add_explicit(&pool->gauges->outboxes, (int64_t)(pool->outbox_own - pool->outbox_told),
+                                  memory_order_relaxed);
+    pool->outbox_told = pool->outbox_own;
+}
+
+/* The one that has taken nothing for the longest time must leave: with 1013, or, when it is leaving already,
+ * at once. */
+static void leave_first(struct pool *pool)
+{
+    struct conn_extra *extra = LIST_ITEM(pool->waiting.next, struct conn_extra, waiting);
+    struct conn *conn = pool_conn(pool, extra->index);
+    if (conn->state != CONN_OPEN) {
+        pool_destroy(pool, conn, CLOSE_SLOW);
+        return;
+    }
+    extra->last_taken = pool->now; /* its close frame has its time */
+    list_remove(&extra->waiting);
+    list_append(&pool->waiting, &extra->waiting);
+    conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+}
+
+void pool_relieve(struct pool *pool)
+{
+    static struct log_limit limit;
+    uint64_t most = pool->settings->limits.outbox_memory;
+    unsigned left = 0;
+    tell_own(pool);
+    pool->crowded = false;
+    while (most && pool->gauges && !list_empty(&pool->waiting)) {
+        int64_t bytes = atomic_load_explicit(&pool->gauges->outboxes, memory_order_relaxed);
+        if (bytes <= (int64_t)(most / 4 * 3))
+            break;
+        const struct conn_extra *first = LIST_ITEM(pool->waiting.next, struct conn_extra, waiting);
+        if (bytes <= (int64_t)most && pool->now - first->last_taken < STUCK_MS / WHEEL_TICK_MS)
+            break; /* others, perhaps another reactor's, are more in the way than these */
+        if (left++ == LEAVING_MAX) {
+            pool->crowded = true;
+            break;
+        }
+        leave_first(pool);
+        tell_own(pool);
+    }
+    if (left)
+        log_limited(&limit, LOG_WARN, "outbox_memory_full", "reactor=%u closed=%u limit_bytes=%llu",
+                    (unsigned)pool->reactor, left, (unsigned long long)most);
+}
+
+int pool_relieve_wait_ms(const struct pool *pool)
+{
+    return pool->crowded                                                         ? 0
+           : !pool->settings->limits.outbox_memory || list_empty(&pool->waiting) ? -1
+                                                                                 : LOOK_AGAIN_MS;
+}
