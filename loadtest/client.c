@@ -106,6 +106,8 @@ void client_fail(struct client_context *context, struct client *client, enum fai
                  const char *text)
 {
     counter_add(&client_stats(context, client)->failed[reason], 1);
+    if (!client->was_open && reason != FAIL_INTERRUPTED)
+        counter_add(&client_stats(context, client)->failed_first, 1);
     keep_example(client_stats(context, client)->fail_example[reason], text);
     release(context, client, CLIENT_FAILED);
 }
@@ -142,8 +144,6 @@ void client_fail_errno(struct client_context *context, struct client *client, in
 void client_end(struct client_context *context, struct client *client, enum end_reason reason,
                 const char *text)
 {
-    bool ours = client->state == CLIENT_CLOSING || context->leaving;
-
     if (client->state < CLIENT_OPEN) {
         client_fail(context, client,
                     reason == END_EOF        ? FAIL_EOF
@@ -154,12 +154,16 @@ void client_end(struct client_context *context, struct client *client, enum end_
                     text);
         return;
     }
-    if (ours && (reason == END_CLOSE_FRAME || reason == END_EOF || reason == END_RESET))
+    if (client->state == CLIENT_CLOSING && reason == END_CLOSE_FRAME) {
         reason = END_DONE;
-    else
-        keep_example(client_stats(context, client)->end_example[reason], text);
-    if (context->settling)
-        context->outstanding -= client_outstanding(context, client_index(context, client));
+        text = NULL;
+    } else if (client->state == CLIENT_CLOSING && (reason == END_EOF || reason == END_RESET)) {
+        text = text ? text : "end of stream";
+        reason = END_CLOSE_CUT;
+    }
+    keep_example(client_stats(context, client)->end_example[reason], text);
+    context->outstanding -= client_outstanding(context, client);
+    client_place_left(context, client);
     counter_add(&client_stats(context, client)->ended[reason], 1);
     counter_sub(&client_stats(context, client)->open, 1);
     release(context, client, CLIENT_ENDED);
@@ -225,11 +229,12 @@ bool client_context_init(struct client_context *context, uint32_t capacity, char
     if (getrandom(&context->random, sizeof(context->random), 0) != sizeof(context->random) ||
         context->random == 0)
         context->random = clock_monotonic_ns() | 1;
+    context->probe_key = client_random(context);
     context->scratch = malloc(CLIENT_SCRATCH_BYTES);
     context->reader = ws_reader_create(WS_ROLE_CLIENT);
     context->crypto = context->tls ? tls_crypto_create() : NULL;
     if (!context->scratch || !context->reader || (context->tls && !context->crypto) ||
-        !slab_init(&context->slab, slot_bytes, capacity)) {
+        !client_places_init(context, capacity) || !slab_init(&context->slab, slot_bytes, capacity)) {
         snprintf(error, error_size, "out of memory");
         client_context_fini(context);
         return false;
@@ -242,6 +247,7 @@ void client_context_fini(struct client_context *context)
     PG_ASSERT(context->in_progress_count == 0);
     if (context->slab.base)
         slab_fini(&context->slab);
+    client_places_fini(context);
     tls_crypto_destroy(context->crypto);
     ws_reader_destroy(context->reader);
     free(context->scratch);
@@ -339,6 +345,7 @@ void client_expire(struct client_context *context, uint64_t now_ns)
 {
     uint64_t limit_ns = context->options->connect_timeout_ms * 1000000;
 
+    client_places_expire(context, now_ns);
     while (!list_empty(&context->in_progress)) {
         struct client_heap *heap = LIST_ITEM(context->in_progress.next, struct client_heap, in_progress);
         if (now_ns < heap->started_ns || now_ns - heap->started_ns < limit_ns)
@@ -354,13 +361,13 @@ void client_expire(struct client_context *context, uint64_t now_ns)
 void client_probe(struct client_context *context, uint32_t index)
 {
     struct client *client = client_at(context, index);
-    uint64_t now_ns = clock_monotonic_ns();
 
     if (client->state != CLIENT_OPEN)
         return;
+    const struct client_ping ping = client_ping_of(context, client, clock_monotonic_ns());
     client->awaits_pong = true;
     counter_add(&client_stats(context, client)->probes_sent, 1);
-    if (!client_send_frame(context, client, WS_PING, &now_ns, sizeof(now_ns)))
+    if (!client_send_frame(context, client, WS_PING, &ping, sizeof(ping)))
         client_end(context, client, END_MEMORY, NULL);
 }
 
@@ -395,19 +402,6 @@ void client_cut(struct client_context *context, uint32_t index)
 
 void client_abort(struct client_context *context, uint32_t index)
 {
-    end_by_reset(context, client_at(context, index), END_UNANSWERED);
-}
-
-uint64_t client_expected(const struct client_context *context, uint32_t index, uint64_t published)
-{
-    uint64_t topics = context->options->topics;
-    return published / topics + (client_topic(context, index) < published % topics ? 1 : 0);
-}
-
-uint64_t client_outstanding(const struct client_context *context, uint32_t index)
-{
-    uint64_t expected = client_expected(context, index, context->published);
-    uint64_t refused = context->refused ? context->refused[client_topic(context, index)] : 0;
-    uint64_t missing = sequence_outstanding(&client_at(context, index)->sequence, expected);
-    return missing > refused ? missing - refused : 0;
+    struct client *client = client_at(context, index);
+    end_by_reset(context, client, client->state == CLIENT_CLOSING ? END_UNANSWERED : END_CUT);
 }

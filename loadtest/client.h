@@ -4,7 +4,7 @@
  *   NEW → CONNECTING → (TLS →) UPGRADE → OPEN → CLOSING → ENDED        FAILED from any state before OPEN
  *
  * A slot whose connection has ended or failed can take another one (client_reopen): it stands for the same
- * subscriber, who has missed what was published meanwhile.
+ * subscriber, who has missed what was published meanwhile (client_messages.c).
  *
  * Thread: everything here belongs to the worker whose client_context it is.
  * Owner: the context owns slab, scratch buffers and, through the slots, descriptors and heap blocks.
@@ -13,8 +13,10 @@
 
 #include "gateway/base/list.h"
 #include "gateway/base/slab.h"
+#include "loadtest/aged.h"
 #include "loadtest/options.h"
 #include "loadtest/payload.h"
+#include "loadtest/refusals.h"
 #include "loadtest/sequence.h"
 #include "loadtest/stats.h"
 #include "loadtest/tls_client.h"
@@ -68,7 +70,8 @@ struct client {
     bool was_open;
     bool awaits_pong;
     bool slow;
-    bool joining; /* reopened, and no message has come since */
+    bool joining;  /* reopened, and no message has come since but such as had come before */
+    bool due_back; /* cut, and to be brought back */
 };
 _Static_assert(sizeof(struct client) <= 48, "the price of an idle ws connection");
 
@@ -79,14 +82,25 @@ struct client_tls {
 _Static_assert(sizeof(struct client) + sizeof(struct client_tls) <= 216,
                "the price of an idle wss connection");
 
+/* Follows the slots where connections return and messages are checked: what their places have missed. Numbers
+ * are those of the place's topic. */
+struct client_place {
+    struct list joining; /* linked from the 101 on for --grace */
+    uint64_t joined_ns;
+    /* From the first up to the second, the last connection has lost messages, up to the third there was none,
+     * up to the fourth the present one was joining; all that came after all are below its sequence.next. */
+    uint32_t lost_from, away_from, joining_from, owed;
+};
+
 struct client_context {
     const struct load_options *options;
     const struct payload_format *payload; /* NULL: messages are not looked at */
     struct tls_client_context *tls;       /* NULL: ws */
     struct load_stats *stats;
-    struct load_stats *slow_stats; /* of slow connections */
-    const counter *published_now;  /* messages of the run so far */
-    uint32_t first;                /* number of slot 0 among all workers' connections */
+    struct load_stats *slow_stats;                /* of slow connections */
+    const counter *published_now, *confirmed_now; /* messages of the run so far */
+    struct refusals *refusals;
+    uint32_t first; /* number of slot 0 among all workers' connections */
 
     int epoll_fd;
     struct slab slab;
@@ -96,14 +110,18 @@ struct client_context {
     struct ws_reader *reader;
     uint8_t *scratch; /* CLIENT_SCRATCH_BYTES */
     uint64_t random;
-    uint64_t now_ns; /* of the last receive */
+    uint64_t probe_key; /* makes pings whose answers nobody can guess */
+    uint64_t now_ns;    /* of the last receive */
 
-    bool leaving;            /* the run is over: ends are no longer unexpected */
-    bool slow_stalled;       /* slow connections read only by client_read_some() */
-    bool settling;           /* `outstanding` is kept, and the two below are final */
-    uint64_t published;      /* messages of the run that the endpoint has confirmed */
-    const uint32_t *refused; /* of each topic, messages that it has refused; NULL: none */
-    uint64_t outstanding;    /* messages that open connections still miss */
+    struct client_place *places; /* of each slot; NULL: no message counts, or no connection returns */
+    struct list joining;         /* places, the one that has been for longest first */
+    struct aged confirmed;       /* messages of the run, --grace ago */
+
+    bool slow_stalled;    /* slow connections read only by client_read_some() */
+    bool settling;        /* `outstanding` is kept, and `published` is final */
+    bool counted;         /* what was lost has been: what arrives now is late */
+    uint64_t published;   /* messages of the run that the endpoint has confirmed */
+    uint64_t outstanding; /* messages that open connections still miss */
 };
 
 static inline bool client_is_down(const struct client *client)
@@ -128,7 +146,8 @@ bool client_open(struct client_context *context);
 bool client_reopen(struct client_context *context, uint32_t index);
 /* One epoll event; `tag` is its data.u64. */
 void client_event(struct client_context *context, uint64_t tag, uint32_t events);
-/* Fails connections that have been opening for longer than --connect-timeout. */
+/* For every turn of the loop: fails connections that have been opening for longer than --connect-timeout, and
+ * ends --grace for those that have had it. */
 void client_expire(struct client_context *context, uint64_t now_ns);
 /* Sends a ping whose answer is counted and timed. */
 void client_probe(struct client_context *context, uint32_t index);
@@ -144,5 +163,7 @@ void client_read_some(struct client_context *context, uint32_t index, size_t byt
 void client_read_on(struct client_context *context, uint32_t index);
 /* Of the first `published` messages of the run, those that went to this slot's topic. */
 uint64_t client_expected(const struct client_context *context, uint32_t index, uint64_t published);
-/* While settling: messages that the slot's connection should have had and that have not arrived. */
-uint64_t client_outstanding(const struct client_context *context, uint32_t index);
+/* Starts to keep `outstanding`; `published` is set. */
+void client_settle(struct client_context *context);
+/* Counts what every connection should have got and what it has lost; `published` is set. */
+void client_count_lost(struct client_context *context);

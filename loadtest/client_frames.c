@@ -13,96 +13,24 @@ enum {
     PONG_BACKLOG = 4 * 1024, /* a server that does not read gets no further pongs */
 };
 
-/* Messages */
-
-static uint64_t outstanding_of(const struct client_context *context, const struct client *client)
-{
-    return context->settling ? client_outstanding(context, client_index(context, client)) : 0;
-}
-
-/* The subscriber is back: what was published while there was no connection cannot have reached it. */
-static void begin_again(struct client_context *context, struct client *client)
-{
-    struct load_stats *stats = client_stats(context, client);
-    struct sequence *sequence = &client->sequence;
-    uint64_t next =
-        client_expected(context, client_index(context, client), counter_read(context->published_now));
-
-    if (next < sequence->next)
-        next = sequence->next;
-    counter_add(&stats->lost, sequence->missing);
-    counter_add(&stats->missed_away, next - sequence->next);
-    sequence_begin(sequence, (uint32_t)next);
-}
-
-/* Its first message since: an earlier one was on its way at the 101; after the 101, servers need a moment
- * until the subscription is in force. */
-static void join(struct client_context *context, struct client *client, uint32_t number)
-{
-    struct load_stats *stats = client_stats(context, client);
-    uint64_t before = outstanding_of(context, client);
-
-    client->joining = false;
-    if (number < client->sequence.next)
-        counter_sub(&stats->missed_away, client->sequence.next - number);
-    else
-        counter_add(&stats->missed_joining, number - client->sequence.next);
-    sequence_begin(&client->sequence, number);
-    context->outstanding += outstanding_of(context, client) - before;
-}
-
-static void take_message(struct client_context *context, struct client *client, const uint8_t *data,
-                         size_t len)
-{
-    struct load_stats *stats = client_stats(context, client);
-    struct payload payload;
-
-    if (!context->payload) {
-        counter_add(&stats->unchecked, 1);
-        counter_set(&stats->last_delivery_ns, context->now_ns);
-        return;
-    }
-    switch (payload_read(context->payload, data, len, &payload)) {
-    case PAYLOAD_FOREIGN:
-        counter_add(&stats->foreign, 1);
-        return;
-    case PAYLOAD_CORRUPT:
-        counter_add(&stats->corrupt, 1);
-        return;
-    case PAYLOAD_OK:
-        break;
-    }
-    if (payload.topic != client_topic(context, client_index(context, client))) {
-        counter_add(&stats->misrouted, 1);
-        return;
-    }
-    if (client->joining)
-        join(context, client, payload.sequence);
-    uint64_t before = outstanding_of(context, client);
-    enum sequence_verdict verdict = sequence_accept(&client->sequence, payload.sequence);
-    context->outstanding += outstanding_of(context, client) - before;
-    if (verdict == SEQUENCE_DUPLICATE) {
-        counter_add(&stats->duplicated, 1);
-        return;
-    }
-    if (verdict == SEQUENCE_LATE)
-        counter_add(&stats->out_of_order, 1);
-    counter_add(&stats->delivered, 1);
-    counter_set(&stats->last_delivery_ns, context->now_ns);
-    uint64_t age_ns = context->now_ns > payload.sent_ns ? context->now_ns - payload.sent_ns : 0;
-    histogram_record(&stats->latency, age_ns / 1000);
-}
+/* Frames */
 
 static void take_pong(struct client_context *context, struct client *client, const struct ws_frame *frame)
 {
-    uint64_t sent_ns;
-    if (!client->awaits_pong || frame->payload_bytes != sizeof(sent_ns))
+    struct load_stats *stats = client_stats(context, client);
+    struct client_ping ping = {0};
+
+    if (frame->payload_bytes == sizeof(ping))
+        memcpy(&ping, frame->payload, sizeof(ping));
+    if (!client->awaits_pong || frame->payload_bytes != sizeof(ping) ||
+        ping.seal != client_ping_of(context, client, ping.sent_ns).seal) {
+        counter_add(&stats->other_pongs, 1);
         return;
-    memcpy(&sent_ns, frame->payload, sizeof(sent_ns));
+    }
     client->awaits_pong = false;
-    counter_add(&client_stats(context, client)->probes_answered, 1);
-    histogram_record(&client_stats(context, client)->probe_time,
-                     (context->now_ns > sent_ns ? context->now_ns - sent_ns : 0) / 1000);
+    counter_add(&stats->probes_answered, 1);
+    histogram_record(&stats->probe_time,
+                     (context->now_ns > ping.sent_ns ? context->now_ns - ping.sent_ns : 0) / 1000);
 }
 
 static void take_close(struct client_context *context, struct client *client, const struct ws_frame *frame)
@@ -140,7 +68,7 @@ static bool take_fragment(struct client_context *context, struct client *client,
     memcpy(heap->message + heap->message_bytes, frame->payload, len);
     heap->message_bytes += (uint32_t)len;
     if (frame->fin) {
-        take_message(context, client, heap->message, heap->message_bytes);
+        client_take_message(context, client, heap->message, heap->message_bytes);
         free(heap->message);
         heap->message = NULL;
         heap->message_bytes = 0;
@@ -169,7 +97,7 @@ static bool take_frame(struct client_context *context, struct client *client, co
     case WS_BINARY:
     case WS_CONTINUATION:
         if (frame->opcode != WS_CONTINUATION && frame->fin) {
-            take_message(context, client, frame->payload, (size_t)frame->payload_bytes);
+            client_take_message(context, client, frame->payload, (size_t)frame->payload_bytes);
             return true;
         }
         if (take_fragment(context, client, frame))
@@ -273,7 +201,7 @@ static size_t take_answer(struct client_context *context, struct client *client,
     counter_set(&stats->last_open_ns, now_ns);
     if (client->joining) {
         counter_add(&stats->returned, 1);
-        begin_again(context, client);
+        client_place_taken(context, client, now_ns);
     }
     client_leave_in_progress(context, client);
     counter_add(&stats->opened, 1);

@@ -38,6 +38,23 @@ static inline uint64_t client_random(struct client_context *context)
     return context->random = x;
 }
 
+/* What a ping of ours carries: nothing but its echo has the right seal. */
+struct client_ping {
+    uint64_t sent_ns, seal;
+};
+
+static inline struct client_ping client_ping_of(const struct client_context *context,
+                                                const struct client *client, uint64_t sent_ns)
+{
+    uint64_t x = context->probe_key ^ ((uint64_t)client->generation << 32 | client_index(context, client));
+    for (int round = 0; round < 2; round++) { /* splitmix64 */
+        x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
+        x ^= x >> 31 ^ (round == 0 ? sent_ns : 0);
+    }
+    return (struct client_ping){sent_ns, x};
+}
+
 /* client.c */
 struct client_heap *client_need_heap(struct client_context *context, struct client *client);
 bool client_grow(uint8_t **buffer, uint32_t *cap, size_t need);
@@ -52,6 +69,20 @@ void client_end(struct client_context *context, struct client *client, enum end_
                 const char *text);
 /* Hands the socket back to epoll as if it had just become readable. */
 void client_rearm(struct client_context *context, struct client *client);
+
+/* client_messages.c */
+/* Room for the places, where connections return and messages are checked. False without memory. */
+bool client_places_init(struct client_context *context, uint32_t capacity);
+void client_places_fini(struct client_context *context);
+/* Ends --grace for those that have had it. */
+void client_places_expire(struct client_context *context, uint64_t now_ns);
+/* A place has its 101 again; its connection is about to be gone. Nothing without places. */
+void client_place_taken(struct client_context *context, struct client *client, uint64_t now_ns);
+void client_place_left(struct client_context *context, struct client *client);
+void client_take_message(struct client_context *context, struct client *client, const uint8_t *data,
+                         size_t len);
+/* While settling and open: messages that the connection should have had and that have not arrived; else 0. */
+uint64_t client_outstanding(const struct client_context *context, const struct client *client);
 
 /* client_send.c */
 /* Sends raw bytes, or keeps what the kernel does not take. An error shows at the next read; false only

@@ -46,6 +46,7 @@ struct load_options {
     const char *handshakes_text;
     enum load_handshakes handshakes;
     uint64_t return_within_ms;
+    uint64_t grace_ms; /* before the end of a connection and after the 101 of the next */
 
     const char *publish;
     struct net_address publish_address;
@@ -66,6 +67,7 @@ struct load_options {
     bool quiet;
     bool one_by_one; /* a message is published when the one before is everywhere */
     bool watch;
+    bool allow_unknown; /* messages that no run has published are no fault */
 };
 
 enum options_result {

@@ -24,12 +24,14 @@ void load_options_help(FILE *out)
         fputc('\n', out);
     }
     fputs(
-        "\nexit status: 0 when every connection opened and stayed, and nothing was lost, duplicated, out of "
-        "order or\n"
-        "corrupt; 1 otherwise; 2 when it could not start; 3 when a signal ended it early, with no fault in "
-        "what "
-        "was "
-        "checked.\n"
+        "\nexit status: 0 when all of the plan was done, every connection opened and stayed, every message "
+        "arrived\n"
+        "once, in order and intact, and nothing else did; 1 otherwise; 2 when it could not start; 3 when a "
+        "signal "
+        "ended it\n"
+        "early, with no fault in what was checked. Closing handshakes that the server leaves unfinished are "
+        "a fault\n"
+        "when they are more than a tenth, else a warning.\n"
         "Ctrl-C or SIGTERM ends early, with a report of what was measured and what was not checked; a second "
         "one at\n"
         "once. Before the first connection there is nothing to report. SIGUSR1 ends the opening: the run "

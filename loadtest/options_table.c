@@ -64,6 +64,11 @@ const struct option_row option_rows[] = {
      "storm over wss: come back with full handshakes, by a session ticket, or once each way", ONLY(STORM)},
     {"return-within", OPTION_DURATION, AT(return_within_ms), "60s", 1, DAY_MS, "TIME",
      "storm: how long to try to get everybody back; a failed attempt is repeated", ONLY(STORM)},
+    {"grace", OPTION_DURATION, AT(grace_ms), "2s", 1, 3600 * 1000, "TIME",
+     "storm, churn: a replaced connection need not have got what was published in its last TIME, nor the "
+     "next "
+     "what is published in its first TIME until something arrives; all else that misses is lost",
+     ONLY(STORM) | ONLY(CHURN)},
     {"publish", OPTION_STRING, AT(publish), NULL, 0, 0, "ADDRESS",
      "Redis-protocol endpoint to publish to, 127.0.0.1:6390 or unix:PATH; storm can do without", PUBLISHING},
     {"publish-password-file", OPTION_STRING, AT(publish_password_file), NULL, 0, 0, "FILE",
@@ -88,6 +93,9 @@ const struct option_row option_rows[] = {
      "size of a message", PUBLISHING},
     {"settle", OPTION_DURATION, AT(settle_ms), "5s", 1, DAY_MS, "TIME",
      "give up waiting for messages, pongs or closes when none has arrived for so long", ALL_MODES},
+    {"allow-unknown", OPTION_FLAG, AT(allow_unknown), NULL, 0, 0, NULL,
+     "messages that pushgate-load has not published (a greeting, answers to --send) are no fault",
+     PUBLISHING},
     {"nap", OPTION_DURATION, AT(nap_ms), "0", 0, 1000, "TIME",
      "while connections are held, let what arrives wait so long (messages look as much older), so that a "
      "sender on this machine is not interrupted to wake this program",

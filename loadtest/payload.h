@@ -1,8 +1,9 @@
 /* The load test's messages: a printable header that identifies and dates each, then filler that follows from
  * it.
  *
- *   PGL1 <run> <topic> <sequence> <sent, monotonic ns> <filler…>     (hexadecimal, fixed width, single
- * spaces)
+ *   PGL2 <run> <topic> <sequence> <sent, monotonic ns> <check> <filler…>
+ *
+ * Hexadecimal, fixed width, single spaces; the check is a CRC-32 of the numbers before it.
  *
  * Thread: a payload_format is read-only once made; any thread. Owner: whoever made it.
  */
@@ -13,14 +14,17 @@
 #include <stdint.h>
 
 enum {
-    PAYLOAD_HEADER_BYTES = 4 + 1 + 8 + 1 + 8 + 1 + 8 + 1 + 16 + 1,
+    PAYLOAD_HEADER_BYTES = 4 + 1 + 8 + 1 + 8 + 1 + 8 + 1 + 16 + 1 + 8 + 1,
     PAYLOAD_BYTES_MIN = 64,
     PAYLOAD_BYTES_MAX = 1 << 20,
+    PAYLOAD_CRC_CELLS = 256,
 };
+_Static_assert((int)PAYLOAD_HEADER_BYTES < (int)PAYLOAD_BYTES_MIN, "the shortest message has filler, too");
 
 struct payload_format {
     uint32_t run_id; /* tells this run's messages from another's on the same topic */
     size_t message_bytes;
+    uint32_t crc[PAYLOAD_CRC_CELLS];
     char *pattern; /* filler is a piece of it; where it begins follows from topic and sequence */
 };
 
@@ -32,8 +36,9 @@ struct payload {
 
 enum payload_verdict {
     PAYLOAD_OK,
-    PAYLOAD_FOREIGN, /* not of this run: no magic or another run id */
-    PAYLOAD_CORRUPT,
+    PAYLOAD_FOREIGN, /* another run's, with a header that is intact */
+    PAYLOAD_UNKNOWN, /* no run's: no magic, or another run's with a header that is not intact */
+    PAYLOAD_CORRUPT, /* this run's, and changed */
 };
 
 bool payload_format_init(struct payload_format *format, uint32_t run_id, size_t message_bytes)

@@ -138,6 +138,7 @@ struct load_sample run_sample(struct load_run *run, bool whole)
     if (measure_process(0, &use))
         sample.own_bytes = use.private;
     if (run->options->gateway_pid > 0 && measure_process((pid_t)run->options->gateway_pid, &use)) {
+        sample.gateway_seen = true;
         sample.gateway_bytes = use.private;
         sample.gateway_cpu = use.cpu_seconds;
     }
@@ -176,7 +177,7 @@ static double share_done(const struct load_run *run, const struct live *live)
     case PHASE_OPEN:
         return (double)(live->opened + live->failed) / connections;
     case PHASE_RETURN:
-        return (double)live->open / connections;
+        return (double)live->open / (double)run->result.storms[run->result.storm_count - 1].cut;
     case PHASE_CLOSE:
         return 1 - (double)live->open / connections;
     case PHASE_HOLD:

@@ -151,11 +151,9 @@ static bool take_reply(struct channel *channel, const char *line)
     if (line[0] != '-')
         return break_off(channel, "publishing stopped: PUBLISH was answered with", line);
     counter_add(&publisher->refused, 1);
-    if (!publisher->refused_of)
-        publisher->refused_of = calloc(publisher->options->topics, sizeof(*publisher->refused_of));
-    if (!publisher->refused_of)
+    uint64_t number = channel->answered - 1, topics = publisher->options->topics;
+    if (!refusals_add(&publisher->refusals, (uint32_t)(number % topics), (uint32_t)(number / topics)))
         return break_off(channel, "publishing stopped", "out of memory");
-    publisher->refused_of[(channel->answered - 1) % publisher->options->topics]++;
     if (publisher->error[0] == '\0')
         (void)fail(channel, "PUBLISH was refused", line + 1);
     return true;
@@ -296,6 +294,12 @@ static void *publisher_main(void *argument)
     return NULL;
 }
 
+void publisher_init(struct publisher *publisher, const struct load_options *options)
+{
+    publisher->options = options;
+    refusals_init(&publisher->refusals, options->topics);
+}
+
 bool publisher_connect(struct publisher *publisher, char *error, size_t error_size)
 {
     const struct publish_endpoint endpoint = {
@@ -336,6 +340,5 @@ bool publisher_done(const struct publisher *publisher)
 void publisher_fini(struct publisher *publisher)
 {
     disconnect(publisher);
-    free(publisher->refused_of);
-    publisher->refused_of = NULL;
+    refusals_fini(&publisher->refusals);
 }

@@ -9,6 +9,7 @@
 #include "gateway/base/histogram.h"
 #include "loadtest/options.h"
 #include "loadtest/payload.h"
+#include "loadtest/refusals.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -28,9 +29,9 @@ struct publisher {
     _Atomic uint64_t released; /* with --one-by-one: messages that may be published */
     counter published; /* PUBLISH commands written; message i goes to topic i mod K as its number i / K */
     counter answered;
-    counter receivers;    /* sum of the integers answered */
-    counter refused;      /* answered with an error */
-    uint32_t *refused_of; /* of each topic; NULL while there are none. Read after publisher_join() */
+    counter receivers; /* sum of the integers answered */
+    counter refused;   /* answered with an error */
+    struct refusals refusals;
     counter began_ns, ended_ns;
     counter stopped_ns;          /* when nothing was to be published any more; replies were still to come */
     counter last_sent_ns;        /* of the message published last */
@@ -40,6 +41,8 @@ struct publisher {
                      */
 };
 
+/* Before anybody reads `refusals`. */
+void publisher_init(struct publisher *publisher, const struct load_options *options);
 /* Connects, authenticates and asks whether the endpoint understands, so that a wrong address or password
  * shows before anything else is done; the connection is kept for publisher_start(). Needs `options` and
  * `password`. False with a sentence. */

@@ -31,6 +31,7 @@ enum fail_reason {
 /* symbol, name, unexpected (makes the run fail), text */
 #define END_REASONS(X)                                                                                       \
     X(DONE, "done", false, "closed by us, closing handshake complete")                                       \
+    X(CLOSE_CUT, "close_cut", false, "closed by us, ended by the server without a close frame")              \
     X(CUT, "cut", false, "cut by us")                                                                        \
     X(UNANSWERED, "unanswered", false, "closed by us, the server did not finish in time")                    \
     X(CLOSE_FRAME, "close_frame", true, "close frame from the server")                                       \

@@ -1,4 +1,4 @@
-/* Verdict and text table of a run. */
+/* The text table of a run. */
 #include "loadtest/report.h"
 #include "gateway/base/grouped.h"
 
@@ -10,132 +10,6 @@ enum { NUMBER_CHARS = 32 };
 static const double quantiles[] = {0.5, 0.9, 0.99, 0.999};
 static const char *const quantile_names[] = {"p50", "p90", "p99", "p99.9"};
 enum { QUANTILES = sizeof(quantiles) / sizeof(quantiles[0]) };
-
-static bool storms_good(const struct load_result *result)
-{
-    size_t planned = !result->options->target.tls                     ? 1
-                     : result->options->handshakes == HANDSHAKES_BOTH ? 2
-                                                                      : 1;
-    if (result->no_tickets && result->options->handshakes == HANDSHAKES_BOTH)
-        planned = 1; /* the other one is impossible, which the note says */
-    if (result->no_tickets && result->options->handshakes == HANDSHAKES_RESUMED)
-        return false; /* full handshakes are not what was asked for */
-    if (!result->interrupted && result->storm_count < planned)
-        return false;
-    for (size_t i = 0; i < result->storm_count; i++)
-        if (result->storms[i].back < result->storms[i].cut && !result->storms[i].cut_short)
-            return false;
-    return true;
-}
-
-/* Every connection that was wanted opened; where places get further connections, none of those failed, but a
- * storm may take several attempts. */
-static bool opening_good(const struct load_result *result)
-{
-    const struct load_stats *total = &result->total;
-    uint64_t opened = counter_read(&total->opened) - counter_read(&total->returned);
-    uint64_t failed = load_stats_failed(total) - counter_read(&total->failed[FAIL_INTERRUPTED]);
-
-    if (result->options->mode == LOAD_STORM && result->storm_count > 0)
-        return storms_good(result);
-    if (result->opening_cut)
-        return counter_read(&total->opened) >=
-               counter_read(&total->started) - counter_read(&total->failed[FAIL_INTERRUPTED]);
-    return opened >= result->options->connections && failed == 0 &&
-           (result->options->mode != LOAD_STORM || storms_good(result));
-}
-
-static bool messages_good(const struct load_stats *stats)
-{
-    return counter_read(&stats->duplicated) + counter_read(&stats->out_of_order) +
-               counter_read(&stats->corrupt) + counter_read(&stats->misrouted) ==
-           0;
-}
-
-/* Nothing that was checked was wrong. */
-static bool faultless(const struct load_result *result)
-{
-    const struct load_stats *total = &result->total;
-
-    if (!opening_good(result) || load_stats_unexpected(total) > 0)
-        return false;
-    if (counter_read(&total->probes_answered) < counter_read(&total->probes_sent) && !result->probe_cut)
-        return false;
-    if (counter_read(&total->lost) > 0 && !result->settle_cut)
-        return false;
-    if (!messages_good(total) || !messages_good(&result->slow))
-        return false;
-    return !result->publisher ||
-           (result->publisher->error[0] == '\0' && counter_read(&result->publisher->refused) == 0);
-}
-
-enum load_verdict load_result_verdict(const struct load_result *result)
-{
-    return !faultless(result) ? LOAD_FAILED : result->unchecked_count > 0 ? LOAD_ENDED_EARLY : LOAD_PASSED;
-}
-
-static uint64_t not_below_zero(uint64_t value)
-{
-    return value > INT64_MAX ? 0 : value;
-}
-
-uint64_t load_result_missed(const struct load_result *result)
-{
-    return not_below_zero(counter_read(&result->total.missed_away));
-}
-
-uint64_t load_result_missed_joining(const struct load_result *result)
-{
-    return not_below_zero(counter_read(&result->total.missed_joining));
-}
-
-uint64_t load_result_expected(const struct load_result *result)
-{
-    const struct load_stats *total = &result->total;
-    return not_below_zero(counter_read(&total->expected) - counter_read(&total->missed_away) -
-                          counter_read(&total->missed_joining));
-}
-
-uint64_t load_result_unconfirmed(const struct load_result *result)
-{
-    const struct publisher *publisher = result->publisher;
-    return publisher && publisher->broke_off
-               ? counter_read(&publisher->published) - counter_read(&publisher->answered)
-               : 0;
-}
-
-uint64_t load_result_slow_count(const struct load_result *result)
-{
-    const struct load_options *options = result->options;
-    return options->mode == LOAD_SLOW ? options->connections * options->slow_share / SHARE_WHOLE : 0;
-}
-
-double load_storm_rate(const struct load_storm *storm)
-{
-    return storm->back_seconds > 0 ? (double)storm->back / storm->back_seconds : 0;
-}
-
-uint64_t load_storm_missed(const struct load_storm *storm)
-{
-    return not_below_zero(storm->missed_away);
-}
-
-double load_result_bytes_per_connection(const struct load_result *result)
-{
-    uint64_t opened = counter_read(&result->total.opened);
-    if (opened == 0 || result->rss_open <= result->rss_before)
-        return 0;
-    return (double)(result->rss_open - result->rss_before) / (double)opened;
-}
-
-double load_result_delivery_rate(const struct load_result *result)
-{
-    uint64_t last = counter_read(&result->total.last_delivery_ns);
-    uint64_t first = result->publisher ? counter_read(&result->publisher->began_ns) : 0;
-    if (first == 0 || last <= first)
-        return 0;
-    return (double)counter_read(&result->total.delivered) * 1e9 / (double)(last - first);
-}
 
 static double rate_of(uint64_t count, double seconds)
 {
@@ -238,6 +112,8 @@ static void text_connections(const struct load_result *result, FILE *out)
     if (counter_read(&total->probes_sent) > 0) {
         text_count(out, "asked by ping", counter_read(&total->probes_sent), "");
         text_count(out, "answered", counter_read(&total->probes_answered), "");
+        if (counter_read(&total->other_pongs) > 0)
+            text_count(out, "other pongs", counter_read(&total->other_pongs), "answers to no ping of ours");
         text_times(out, "ping to pong", &total->probe_time);
     }
 }
@@ -266,18 +142,26 @@ static void text_messages(const struct load_result *result, FILE *out)
         text_count(out, "missed while away", load_result_missed(result),
                    "published while a place had no connection");
         text_count(out, "missed while joining", load_result_missed_joining(result),
-                   "published after the 101, before the first that came");
+                   "published after the 101, within --grace, before the first that came");
+        text_count(out, "recovered", counter_read(&total->recovered),
+                   "of those delivered, published while away");
     }
     snprintf(note, sizeof(note), "%.0f per second", load_result_delivery_rate(result));
     text_count(out, "delivered", counter_read(&total->delivered), note);
     text_count(out, "lost", counter_read(&total->lost),
                result->settle_cut ? "or still under way, when nobody waited any longer" : "");
+    if (counter_read(&total->late) > 0)
+        text_count(out, "late", counter_read(&total->late), "came when nobody waited any longer");
     text_count(out, "duplicated", counter_read(&total->duplicated), "");
     text_count(out, "out of order", counter_read(&total->out_of_order), "");
     text_count(out, "corrupt", counter_read(&total->corrupt), "");
     text_count(out, "misrouted", counter_read(&total->misrouted), "");
     if (counter_read(&total->foreign) > 0)
-        text_count(out, "foreign", counter_read(&total->foreign), "not of this run, ignored");
+        text_count(out, "foreign", counter_read(&total->foreign), "of another run, ignored");
+    if (counter_read(&total->unknown) > 0)
+        text_count(out, "unknown", counter_read(&total->unknown),
+                   result->options->allow_unknown ? "not published by pushgate-load, allowed"
+                                                  : "not published by pushgate-load (--allow-unknown)");
     text_times(out, "publish to frame", &total->latency);
     text_times(out, "publish to all frames", &result->spread_time);
 }
@@ -302,7 +186,7 @@ static void text_storms(const struct load_result *result, FILE *out)
         if (result->publisher) {
             snprintf(note, sizeof(note), "%.1f a connection; and %s while joining",
                      storm->back > 0 ? (double)load_storm_missed(storm) / (double)storm->back : 0,
-                     grouped(not_below_zero(storm->missed_joining), missed));
+                     grouped(storm->missed_joining, missed));
             text_count(out, "  missed while away", load_storm_missed(storm), note);
         }
     }
@@ -328,6 +212,8 @@ static void text_slow(const struct load_result *result, FILE *out)
     text_nonzero(out, "out of order", counter_read(&slow->out_of_order), "", "");
     text_nonzero(out, "corrupt", counter_read(&slow->corrupt), "", "");
     text_nonzero(out, "misrouted", counter_read(&slow->misrouted), "", "");
+    text_nonzero(out, "unknown", counter_read(&slow->unknown), "", "");
+    text_nonzero(out, "late", counter_read(&slow->late), "", "");
 }
 
 /* What the machine has used for the connections. */
@@ -347,7 +233,7 @@ static void text_machine(const struct load_result *result, FILE *out)
     }
     if (result->options->gateway_pid == 0)
         return;
-    if (open->gateway_bytes == 0) {
+    if (!open->gateway_seen) {
         fprintf(out, "  --gateway-pid=%" PRIu64 ": no such process, or not to be seen\n",
                 result->options->gateway_pid);
         return;
@@ -358,8 +244,12 @@ static void text_machine(const struct load_result *result, FILE *out)
                    ? (open->gateway_bytes - first->gateway_bytes) / opened
                    : 0,
                note);
-    fprintf(out, "  %-22s %13.2f s\n", "gateway CPU",
-            result->samples[result->sample_count - 1].gateway_cpu - first->gateway_cpu);
+    const struct load_sample *last = &result->samples[result->sample_count - 1];
+    if (last->gateway_seen && first->gateway_seen)
+        fprintf(out, "  %-22s %13.2f s\n", "gateway CPU", last->gateway_cpu - first->gateway_cpu);
+    else
+        fprintf(out, "  %-22s %15s  the process was not there %s\n", "gateway CPU", "not known",
+                first->gateway_seen ? "any more at the end" : "at the start");
 }
 
 static void text_late(const struct load_result *result, FILE *out)
@@ -380,11 +270,14 @@ void load_report_text(const struct load_result *result, FILE *out)
         [LOAD_FAILED] = "FAILED",
         [LOAD_ENDED_EARLY] = "ended early: no fault in what was checked",
     };
+    struct load_findings findings;
+    enum load_verdict verdict = load_result_findings(result, &findings);
     char note[96], address[128];
 
     net_format(&result->options->target.address, address, sizeof(address));
     fprintf(out, "\npushgate-load %s %s%s\n", load_mode_name(result->options->mode),
-            result->options->target_text, result->interrupted ? " (ended early)" : "");
+            result->options->target_text,
+            result->interrupted && verdict != LOAD_PASSED ? " (ended early)" : "");
     if (!result->options->target.host_is_ip)
         fprintf(out, "  %-22s %15s\n", "address", address);
     text_connections(result, out);
@@ -404,9 +297,11 @@ void load_report_text(const struct load_result *result, FILE *out)
     text_count(out, "own bytes/connection", (uint64_t)load_result_bytes_per_connection(result), note);
     snprintf(note, sizeof(note), "user %.2f s, system %.2f s", result->cpu_user, result->cpu_system);
     fprintf(out, "  %-22s %13.2f s  %s\n", "own CPU", result->cpu_user + result->cpu_system, note);
+    for (size_t i = 0; i < findings.warning_count; i++)
+        fprintf(out, "  warning: %s\n", findings.warnings[i]);
     for (size_t i = 0; i < result->unchecked_count; i++)
         fprintf(out, "  not checked: %s\n", result->unchecked[i]);
-    enum load_verdict verdict = load_result_verdict(result);
-    fprintf(out, "  %s%s\n", verdicts[verdict],
-            result->interrupted && verdict == LOAD_PASSED ? ", in less time than planned" : "");
+    for (size_t i = 0; i < findings.fault_count; i++)
+        fprintf(out, "  fault: %s\n", findings.faults[i]);
+    fprintf(out, "  %s\n", verdicts[verdict]);
 }

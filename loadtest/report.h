@@ -20,6 +20,8 @@ enum {
     REPORT_UNCHECKED_BYTES = 112,
     REPORT_SPREADS_MAX = 100,
     REPORT_SENTENCE_BYTES = 160,
+    REPORT_FINDINGS_MAX = 32,
+    REPORT_FINDING_BYTES = 224,
 };
 
 /* The state now and then: five times a second at first, later once a second and less. */
@@ -28,7 +30,8 @@ struct load_sample {
     uint64_t open, opened, failed, ended, published, delivered;
     uint64_t p50_us, p99_us, max_us; /* of messages since the sample before; 0: there were none */
     uint64_t own_bytes;              /* private, of this process */
-    uint64_t gateway_bytes;          /* the same of --gateway-pid */
+    bool gateway_seen;               /* there was a process --gateway-pid; else what follows of it is 0 */
+    uint64_t gateway_bytes;          /* private, of that process */
     struct kernel_use kernel;
     double own_cpu, gateway_cpu; /* seconds so far */
 };
@@ -75,8 +78,8 @@ struct load_result {
     double cpu_user, cpu_system;   /* seconds, of this process */
     unsigned workers;
     bool interrupted;
-    bool opening_cut;           /* a signal came before all were open: nobody waited for the rest */
-    bool settle_cut, probe_cut; /* the same for messages under way, and for pongs */
+    bool opening_cut; /* a signal came before all were open: nobody waited for the rest */
+    bool settle_cut, probe_cut, closing_cut; /* the same for messages under way, pongs and closes */
     char unchecked[REPORT_UNCHECKED_MAX][REPORT_UNCHECKED_BYTES]; /* what signals left out of the plan */
     size_t unchecked_count;
     char note[160]; /* something of the plan that could not be done; "": nothing */
@@ -88,12 +91,24 @@ struct load_result {
     size_t mark_count;
 };
 
+/* What was wrong, a sentence each. */
+struct load_findings {
+    char faults[REPORT_FINDINGS_MAX][REPORT_FINDING_BYTES];
+    char warnings[REPORT_FINDINGS_MAX][REPORT_FINDING_BYTES]; /* do not make the run fail */
+    size_t fault_count, warning_count;
+};
+
 /* A fault weighs more than an early end. */
 enum load_verdict { LOAD_PASSED, LOAD_FAILED, LOAD_ENDED_EARLY };
-/* LOAD_PASSED: all of the plan was done, and all that was tried succeeded. LOAD_ENDED_EARLY: all that was
- * tried succeeded, but result->unchecked was not tried. */
+/* LOAD_PASSED: all of the plan was done, and there is no fault. LOAD_ENDED_EARLY: there is no fault, but
+ * result->unchecked was not tried. */
+enum load_verdict load_result_findings(const struct load_result *result, struct load_findings *findings);
 enum load_verdict load_result_verdict(const struct load_result *result);
-/* User-space bytes of this tool per open connection; 0 when none is open. */
+/* Closing handshakes that this tool began, and of those, how many the server did not complete. */
+uint64_t load_result_closes(const struct load_result *result);
+uint64_t load_result_closes_unfinished(const struct load_result *result);
+/* User-space bytes of this tool for each connection that was open when the opening was over; 0 when none
+ * was. */
 double load_result_bytes_per_connection(const struct load_result *result);
 /* Messages per second, from the first PUBLISH to the last delivery; 0 when nothing was delivered. */
 double load_result_delivery_rate(const struct load_result *result);
@@ -114,7 +129,8 @@ void load_result_late_sentences(const struct load_result *result, char publishin
 
 /* Messages that nobody can blame the server for: published while a place had no connection. */
 uint64_t load_result_missed(const struct load_result *result);
-/* Those published after the 101 of a connection that returned, before the first that it got. */
+/* Those published after the 101 of a connection that returned, within --grace, before the first that it got.
+ */
 uint64_t load_result_missed_joining(const struct load_result *result);
 /* Messages that should have come, without those two. */
 uint64_t load_result_expected(const struct load_result *result);

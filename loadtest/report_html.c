@@ -116,9 +116,11 @@ static void fill_point(const struct load_result *result, struct series *series, 
     series->columns[P99][i] = max > 0 ? p99 : NAN;
     series->columns[MAXIMUM][i] = max > 0 ? max : NAN;
     series->columns[KERNEL][i] = grown(last->kernel.slab_bytes, first->kernel.slab_bytes);
-    series->columns[GATEWAY][i] = grown(last->gateway_bytes, first->gateway_bytes);
+    series->columns[GATEWAY][i] = last->gateway_seen ? grown(last->gateway_bytes, first->gateway_bytes) : NAN;
     series->columns[CLIENTS][i] = grown(last->own_bytes, first->own_bytes);
-    series->columns[GATEWAY_CPU][i] = rate(last->gateway_cpu, before->gateway_cpu, seconds);
+    series->columns[GATEWAY_CPU][i] = last->gateway_seen && before->gateway_seen
+                                          ? rate(last->gateway_cpu, before->gateway_cpu, seconds)
+                                          : NAN;
     series->columns[CLIENTS_CPU][i] = rate(last->own_cpu, before->own_cpu, seconds);
 }
 
@@ -199,11 +201,13 @@ static void write_tiles(const struct load_result *result, FILE *out)
     }
     if (result->publisher) {
         tile_count(out, counter_read(&total->delivered), "messages delivered", false);
-        tile_count(out, counter_read(&total->lost), "messages lost", true);
+        tile_count(out, counter_read(&total->lost) + counter_read(&total->late), "messages lost or late",
+                   true);
         tile_count(out,
                    counter_read(&total->duplicated) + counter_read(&total->out_of_order) +
-                       counter_read(&total->corrupt) + counter_read(&total->misrouted),
-                   "duplicated, out of order, corrupt or misrouted", true);
+                       counter_read(&total->corrupt) + counter_read(&total->misrouted) +
+                       (result->options->allow_unknown ? 0 : counter_read(&total->unknown)),
+                   "duplicated, out of order, corrupt, misrouted or unknown", true);
         if (histogram_count(&total->latency) > 0)
             tile(out, plot_duration((double)report_quantile(&total->latency, 0.99), number),
                  "p99 from publish to frame", "");
@@ -442,7 +446,9 @@ static void write_samples(const struct series *series, FILE *out)
             fprintf(out, "<td>%s", isfinite(value) ? plot_duration(value, number) : "–");
         }
         fprintf(out, "<td>%s", plot_bytes(series->columns[CLIENTS][i], number));
-        fprintf(out, "<td>%s", plot_bytes(series->columns[GATEWAY][i], number));
+        fprintf(out, "<td>%s",
+                isfinite(series->columns[GATEWAY][i]) ? plot_bytes(series->columns[GATEWAY][i], number)
+                                                      : "–");
         fprintf(out, "<td>%s\n", plot_bytes(series->columns[KERNEL][i], number));
     }
     fputs("</table></div></details></section>\n", out);
@@ -458,7 +464,8 @@ static void write_head(const struct load_result *result, FILE *out)
         [LOAD_FAILED] = {"failed", "bad", "FAILED"},
         [LOAD_ENDED_EARLY] = {"ended early", "soft", "ended early, no fault in what was checked"},
     };
-    enum load_verdict verdict = load_result_verdict(result);
+    struct load_findings findings;
+    enum load_verdict verdict = load_result_findings(result, &findings);
     char started[32] = "", number[PLOT_TEXT_BYTES], address[128], late[3][REPORT_SENTENCE_BYTES];
     time_t seconds = (time_t)(result->started_at_ms / 1000);
     struct tm utc;
@@ -476,7 +483,7 @@ static void write_head(const struct load_result *result, FILE *out)
             load_mode_name(options->mode), verdicts[verdict].title, style);
     fprintf(out, "<header><p><span class='verdict %s'>%s</span><span class=soft>%s</span></p>\n<h1>%s: ",
             verdicts[verdict].style, verdicts[verdict].text,
-            result->interrupted && verdict != LOAD_ENDED_EARLY ? "ended early by a signal" : "",
+            result->interrupted && verdict == LOAD_FAILED ? "ended early by a signal" : "",
             load_mode_name(options->mode));
     html_text(options->target_text, out);
     net_format(&options->target.address, address, sizeof(address));
@@ -486,14 +493,9 @@ static void write_head(const struct load_result *result, FILE *out)
         fprintf(out, "%" PRIu64 " topic%s, messages of %" PRIu64 " bytes · ", options->topics,
                 options->topics == 1 ? "" : "s", options->message_bytes);
     fprintf(out, "%s · %.0f s · pushgate-load " PUSHGATE_VERSION "</p>\n", started, result->run_seconds);
-    if (result->publisher && result->publisher->error[0] != '\0') {
-        fputs("<p class=bad>", out);
-        html_text(result->publisher->error, out);
-        if (result->publisher->broke_off)
-            fprintf(out, ". %" PRIu64 " messages are unconfirmed and not counted as lost.",
-                    load_result_unconfirmed(result));
-        fputs("</p>\n", out);
-    }
+    if (result->publisher && result->publisher->broke_off)
+        fprintf(out, "<p>%" PRIu64 " messages are unconfirmed and not counted as lost.</p>\n",
+                load_result_unconfirmed(result));
     load_result_late_sentences(result, late[0], late[1]);
     snprintf(late[2], REPORT_SENTENCE_BYTES, "%s", result->note);
     for (size_t i = 0; i < 3; i++)
@@ -502,6 +504,16 @@ static void write_head(const struct load_result *result, FILE *out)
             html_text(late[i], out);
             fputs("</p>\n", out);
         }
+    for (size_t i = 0; i < findings.fault_count; i++) {
+        fputs("<p class=bad>", out);
+        html_text(findings.faults[i], out);
+        fputs("</p>\n", out);
+    }
+    for (size_t i = 0; i < findings.warning_count; i++) {
+        fputs("<p>warning: ", out);
+        html_text(findings.warnings[i], out);
+        fputs("</p>\n", out);
+    }
     for (size_t i = 0; i < result->unchecked_count; i++) {
         fputs("<p class=soft>not checked: ", out);
         html_text(result->unchecked[i], out);

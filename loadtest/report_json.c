@@ -40,6 +40,8 @@ static void json_options(struct json *json, const struct load_options *options)
     json_uint(json, "hold_ms", options->hold_ms);
     if (options->mode == LOAD_CHURN)
         json_double(json, "churn", (double)options->churn_share / SHARE_WHOLE);
+    if (options->mode == LOAD_CHURN || options->mode == LOAD_STORM)
+        json_uint(json, "grace_ms", options->grace_ms);
     if (options->mode == LOAD_SLOW) {
         json_double(json, "slow", (double)options->slow_share / SHARE_WHOLE);
         json_uint(json, "slow_read", options->slow_read);
@@ -109,6 +111,7 @@ static void json_connections(struct json *json, const struct load_result *result
     json_object_end(json);
     json_uint(json, "probes_sent", counter_read(&total->probes_sent));
     json_uint(json, "probes_answered", counter_read(&total->probes_answered));
+    json_uint(json, "other_pongs", counter_read(&total->other_pongs));
     json_times(json, "probe_time_us", &total->probe_time);
     json_uint(json, "server_pings", counter_read(&total->pings));
     json_uint(json, "session_tickets", counter_read(&total->session_tickets));
@@ -139,12 +142,15 @@ static void json_messages(struct json *json, const struct load_result *result)
     json_uint(json, "missed_while_away", load_result_missed(result));
     json_uint(json, "missed_while_joining", load_result_missed_joining(result));
     json_uint(json, "delivered", counter_read(&total->delivered));
+    json_uint(json, "recovered", counter_read(&total->recovered));
     json_uint(json, "lost", counter_read(&total->lost));
+    json_uint(json, "late", counter_read(&total->late));
     json_uint(json, "duplicated", counter_read(&total->duplicated));
     json_uint(json, "out_of_order", counter_read(&total->out_of_order));
     json_uint(json, "corrupt", counter_read(&total->corrupt));
     json_uint(json, "misrouted", counter_read(&total->misrouted));
     json_uint(json, "foreign", counter_read(&total->foreign));
+    json_uint(json, "unknown", counter_read(&total->unknown));
     json_double(json, "delivered_per_second", load_result_delivery_rate(result));
     json_times(json, "latency_us", &total->latency);
     json_times(json, "spread_us", &result->spread_time);
@@ -193,6 +199,8 @@ static void json_slow(struct json *json, const struct load_result *result)
     json_uint(json, "out_of_order", counter_read(&slow->out_of_order));
     json_uint(json, "corrupt", counter_read(&slow->corrupt));
     json_uint(json, "misrouted", counter_read(&slow->misrouted));
+    json_uint(json, "unknown", counter_read(&slow->unknown));
+    json_uint(json, "late", counter_read(&slow->late));
     json_times(json, "others_latency_before_us", &result->latency_before);
     json_times(json, "others_latency_while_us", &result->latency_while);
     json_object_end(json);
@@ -212,7 +220,7 @@ static void json_memory(struct json *json, const struct load_result *result)
     json_uint(json, "tcp_open_bytes", open->kernel.tcp_bytes);
     json_uint(json, "available_before_bytes", first->kernel.available);
     json_uint(json, "available_open_bytes", open->kernel.available);
-    if (result->options->gateway_pid > 0) {
+    if (first->gateway_seen && open->gateway_seen) {
         json_uint(json, "gateway_before_bytes", first->gateway_bytes);
         json_uint(json, "gateway_open_bytes", open->gateway_bytes);
     }
@@ -241,7 +249,7 @@ static void json_samples(struct json *json, const struct load_result *result)
             json_uint(json, "kernel_bytes", sample->kernel.slab_bytes);
             json_uint(json, "tcp_bytes", sample->kernel.tcp_bytes);
         }
-        if (result->options->gateway_pid > 0) {
+        if (sample->gateway_seen) {
             json_uint(json, "gateway_bytes", sample->gateway_bytes);
             json_double(json, "gateway_cpu_seconds", sample->gateway_cpu);
         }
@@ -253,6 +261,7 @@ static void json_samples(struct json *json, const struct load_result *result)
 bool load_report_json(const struct load_result *result, FILE *out)
 {
     struct json json;
+    struct load_findings findings;
     char started[32] = "";
     time_t seconds = (time_t)(result->started_at_ms / 1000);
     struct tm utc;
@@ -265,11 +274,19 @@ bool load_report_json(const struct load_result *result, FILE *out)
     json_string(&json, "version", PUSHGATE_VERSION);
     json_string(&json, "mode", load_mode_name(result->options->mode));
     json_string(&json, "started", started);
-    json_bool(&json, "passed", load_result_verdict(result) == LOAD_PASSED);
+    json_bool(&json, "passed", load_result_findings(result, &findings) == LOAD_PASSED);
     json_bool(&json, "interrupted", result->interrupted);
     json_array_begin(&json, "unchecked");
     for (size_t i = 0; i < result->unchecked_count; i++)
         json_string(&json, NULL, result->unchecked[i]);
+    json_array_end(&json);
+    json_array_begin(&json, "faults");
+    for (size_t i = 0; i < findings.fault_count; i++)
+        json_string(&json, NULL, findings.faults[i]);
+    json_array_end(&json);
+    json_array_begin(&json, "warnings");
+    for (size_t i = 0; i < findings.warning_count; i++)
+        json_string(&json, NULL, findings.warnings[i]);
     json_array_end(&json);
     json_double(&json, "run_seconds", result->run_seconds);
     json_options(&json, result->options);

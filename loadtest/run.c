@@ -89,6 +89,8 @@ static bool start_workers(struct load_run *run, char *error, size_t error_size)
         worker->clients.options = options;
         worker->clients.payload = run->result.publisher ? &run->payload : NULL;
         worker->clients.published_now = &run->publisher.published;
+        worker->clients.confirmed_now = &run->publisher.answered;
+        worker->clients.refusals = &run->publisher.refusals;
         worker->clients.tls = run->tls;
         worker->clients.first = (uint32_t)first;
         worker->connections = (uint32_t)(next - first);
@@ -192,13 +194,13 @@ struct load_run *load_run_create(const struct load_options *options, char *error
     if (options->publish)
         run->result.publisher = &run->publisher;
     run->result.options = options;
+    publisher_init(&run->publisher, options);
     const struct tls_client_config tls = {
         .host = options->target.host,
         .host_is_ip = options->target.host_is_ip,
         .ca_file = options->ca_file,
         .insecure = options->insecure,
     };
-    run->publisher.options = options;
     run->publisher.payload = &run->payload;
     if (!choose_workers(run, error, error_size) || !read_password(run, error, error_size))
         goto fail;

@@ -3,13 +3,15 @@
 
 enum { WINDOW = 64 };
 
-static uint32_t missing_in_window(const struct sequence *sequence)
+static uint32_t missing_in_window(const struct sequence *sequence, uint32_t owed)
 {
-    uint32_t width = sequence->next < WINDOW ? sequence->next : WINDOW;
-    return width - (uint32_t)__builtin_popcountll(sequence->seen);
+    uint32_t width = sequence->next > owed ? sequence->next - owed : 0;
+    if (width >= WINDOW)
+        return WINDOW - (uint32_t)__builtin_popcountll(sequence->seen);
+    return width - (uint32_t)__builtin_popcountll(sequence->seen & ((UINT64_C(1) << width) - 1));
 }
 
-static enum sequence_verdict accept_older(struct sequence *sequence, uint32_t number)
+static enum sequence_verdict accept_older(struct sequence *sequence, uint32_t number, uint32_t owed)
 {
     uint32_t back = sequence->next - 1 - number;
     if (back < WINDOW) {
@@ -17,29 +19,23 @@ static enum sequence_verdict accept_older(struct sequence *sequence, uint32_t nu
         if (sequence->seen & bit)
             return SEQUENCE_DUPLICATE;
         sequence->seen |= bit;
-    } else if (sequence->missing <= missing_in_window(sequence)) {
+    } else if (number < owed || sequence->missing <= missing_in_window(sequence, owed)) {
         return SEQUENCE_DUPLICATE;
     }
-    sequence->missing--;
+    if (number >= owed)
+        sequence->missing--;
     return SEQUENCE_LATE;
 }
 
-enum sequence_verdict sequence_accept(struct sequence *sequence, uint32_t number)
+enum sequence_verdict sequence_accept(struct sequence *sequence, uint32_t number, uint32_t owed)
 {
     if (number < sequence->next)
-        return accept_older(sequence, number);
+        return accept_older(sequence, number, owed);
 
-    uint32_t gap = number - sequence->next;
+    uint32_t width = number - sequence->next, from = sequence->next > owed ? sequence->next : owed;
+    uint32_t gap = number > from ? number - from : 0;
     sequence->missing += gap;
-    sequence->seen = gap + 1 < WINDOW ? sequence->seen << (gap + 1) | 1 : 1;
+    sequence->seen = width + 1 < WINDOW ? sequence->seen << (width + 1) | 1 : 1;
     sequence->next = number + 1;
     return gap == 0 ? SEQUENCE_IN_ORDER : SEQUENCE_GAP;
-}
-
-void sequence_begin(struct sequence *sequence, uint32_t number)
-{
-    *sequence = (struct sequence){
-        .seen = number < WINDOW ? (UINT64_C(1) << number) - 1 : UINT64_MAX,
-        .next = number,
-    };
 }

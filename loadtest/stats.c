@@ -24,6 +24,7 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
     add(&into->missed_joining, &from->missed_joining);
     for (int i = 0; i < FAIL_REASON_COUNT; i++)
         add(&into->failed[i], &from->failed[i]);
+    add(&into->failed_first, &from->failed_first);
     for (int i = 0; i < END_REASON_COUNT; i++)
         add(&into->ended[i], &from->ended[i]);
     for (int i = 0; i < STATS_HTTP_STATUSES; i++)
@@ -35,15 +36,19 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
     add(&into->pings, &from->pings);
     add(&into->probes_sent, &from->probes_sent);
     add(&into->probes_answered, &from->probes_answered);
+    add(&into->other_pongs, &from->other_pongs);
     add(&into->received_bytes, &from->received_bytes);
     add(&into->expected, &from->expected);
     add(&into->lost, &from->lost);
+    add(&into->late, &from->late);
     add(&into->delivered, &from->delivered);
+    add(&into->recovered, &from->recovered);
     add(&into->duplicated, &from->duplicated);
     add(&into->out_of_order, &from->out_of_order);
     add(&into->corrupt, &from->corrupt);
     add(&into->misrouted, &from->misrouted);
     add(&into->foreign, &from->foreign);
+    add(&into->unknown, &from->unknown);
     add(&into->unchecked, &from->unchecked);
     if (counter_read(&from->last_delivery_ns) > counter_read(&into->last_delivery_ns))
         counter_set(&into->last_delivery_ns, counter_read(&from->last_delivery_ns));
@@ -71,6 +76,7 @@ void load_stats_move_opening(struct load_stats *into, struct load_stats *from)
 {
     move(&into->started, &from->started);
     move(&into->opened, &from->opened);
+    move(&into->failed_first, &from->failed_first);
     move(&into->session_tickets, &from->session_tickets);
     move(&into->sessions_resumed, &from->sessions_resumed);
     for (int i = 0; i < FAIL_REASON_COUNT; i++) {

@@ -24,6 +24,7 @@ struct load_stats {
     counter returned;     /* opened in a place that had a connection before; counted in `opened`, too */
     counter last_open_ns; /* monotonic; merged by maximum */
     counter failed[FAIL_REASON_COUNT];
+    counter failed_first; /* of those, in places that never had a connection; without FAIL_INTERRUPTED */
     counter ended[END_REASON_COUNT];
     counter http_status[STATS_HTTP_STATUSES];
     counter close_codes[STATS_CLOSE_CODES];
@@ -32,19 +33,23 @@ struct load_stats {
     counter pings;            /* from the server, answered */
     counter probes_sent;
     counter probes_answered;
+    counter other_pongs; /* that answered none of our pings */
     counter received_bytes;
 
     counter expected; /* messages, set when publishing has ended */
-    counter lost;     /* the same, and gaps of connections that were replaced */
+    counter lost;     /* the same, and what connections that were replaced have lost; may fall again */
     /* Messages that went to a connection's topic while its place had none, and those after its 101 but before
-     * the first that came. Both are modulo 2^64 and may pass below 0 for a while. */
+     * the first that came, at most for --grace. Both fall when one comes after all. */
     counter missed_away, missed_joining;
+    counter late; /* came when lost ones had been counted, and are not counted as lost any more */
     counter delivered;
+    counter recovered; /* of those, published while the place had no connection */
     counter duplicated;
     counter out_of_order;
     counter corrupt;
     counter misrouted;        /* intact, but of a topic that this connection has not subscribed to */
-    counter foreign;          /* messages that this run has not published */
+    counter foreign;          /* messages of another run */
+    counter unknown;          /* messages of no run */
     counter unchecked;        /* messages of a run that publishes none itself */
     counter last_delivery_ns; /* monotonic; merged by maximum */
 

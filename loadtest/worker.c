@@ -74,7 +74,8 @@ static int open_more(struct worker *worker)
     return wait_ms;
 }
 
-/* Passes over all slots and opens those that are down; between two passes it waits, longer each time. */
+/* Passes over all slots and opens those that were cut and are down; between two passes it waits, longer each
+ * time. */
 static int bring_back(struct worker *worker)
 {
     struct client_context *clients = &worker->clients;
@@ -85,7 +86,8 @@ static int bring_back(struct worker *worker)
     for (int i = 0; i < OPEN_SLICE && worker->cursor < slots && worker->reopened < due &&
                     clients->in_progress_count < worker->in_progress_max;) {
         uint32_t index = worker->cursor++;
-        if (!client_is_down(client_at(clients, index)))
+        const struct client *client = client_at(clients, index);
+        if (!client->due_back || !client_is_down(client))
             continue;
         (void)client_reopen(clients, index);
         worker->reopened++;
@@ -95,7 +97,7 @@ static int bring_back(struct worker *worker)
         return worker->reopened < due && clients->in_progress_count < worker->in_progress_max ? 0 : wait_ms;
     if (clients->in_progress_count > 0)
         return IDLE_MS;
-    if (count_open(worker) == slots) {
+    if (count_open(worker) == worker->cut) {
         finish(worker);
         return IDLE_MS;
     }
@@ -244,8 +246,13 @@ static void abort_in_progress(struct worker *worker)
 
 static void cut_all(struct worker *worker)
 {
-    for (uint32_t i = 0; i < worker->clients.slab.fresh; i++)
+    worker->cut = 0;
+    for (uint32_t i = 0; i < worker->clients.slab.fresh; i++) {
+        struct client *client = client_at(&worker->clients, i);
+        client->due_back = client->state == CLIENT_OPEN;
+        worker->cut += client->due_back;
         client_cut(&worker->clients, i);
+    }
     finish(worker);
 }
 
@@ -254,38 +261,10 @@ static void begin_settling(struct worker *worker)
     struct client_context *clients = &worker->clients;
 
     clients->published = atomic_load(&worker->shared->published);
-    clients->refused = worker->shared->refused;
-    clients->outstanding = 0;
-    for (uint32_t i = 0; i < clients->slab.fresh; i++)
-        if (client_at(clients, i)->state == CLIENT_OPEN)
-            clients->outstanding += client_outstanding(clients, i);
-    clients->settling = true;
+    client_settle(clients);
     clients->slow_stalled = false;
     for (uint32_t i = 0; i < clients->slab.fresh; i++)
         client_read_on(clients, i);
-}
-
-/* What was published since a connection opened and has not arrived is lost, also when the server has ended
- * the connection meanwhile; but where connections come and go, a place without one just misses messages. */
-static void count_lost(struct worker *worker)
-{
-    struct client_context *clients = &worker->clients;
-    bool returns = clients->options->mode == LOAD_STORM || clients->options->mode == LOAD_CHURN;
-
-    clients->published = atomic_load(&worker->shared->published);
-    clients->refused = worker->shared->refused;
-    for (uint32_t i = 0; i < clients->slab.fresh; i++) {
-        const struct client *client = client_at(clients, i);
-        struct load_stats *stats = client->slow ? &worker->slow_stats : &worker->stats;
-        uint64_t outstanding = client_outstanding(clients, i), away = 0;
-        if (!client->was_open)
-            continue;
-        if (returns && client->state != CLIENT_OPEN)
-            away = outstanding > client->sequence.missing ? outstanding - client->sequence.missing : 0;
-        counter_add(&stats->expected, client_expected(clients, i, clients->published));
-        counter_add(&stats->missed_away, away);
-        counter_add(&stats->lost, outstanding - away);
-    }
 }
 
 static bool lets_connections_open(enum load_phase phase)
@@ -311,11 +290,10 @@ static void enter(struct worker *worker, load_order order)
     if (phase == PHASE_SETTLE)
         begin_settling(worker);
     if (phase == PHASE_CLOSE) {
-        worker->clients.settling = false;
         worker->clients.slow_stalled = false;
-        worker->clients.leaving = true;
+        worker->clients.published = atomic_load(&worker->shared->published);
         if (worker->clients.payload)
-            count_lost(worker);
+            client_count_lost(&worker->clients);
     }
 }
 

@@ -18,7 +18,7 @@ enum load_phase {
     PHASE_OPEN,   /* finished when every connection is open or has failed */
     PHASE_HOLD,   /* never finished by the worker: the main thread goes on */
     PHASE_CUT,    /* finished when no connection is left */
-    PHASE_RETURN, /* opens what is down again and again; finished when every connection is open */
+    PHASE_RETURN, /* opens what was cut, again and again; finished when all of that is open */
     PHASE_CHURN,  /* replaces connections at the rate; never finished */
     PHASE_CALM,   /* finished when the replacements of PHASE_CHURN have opened or failed */
     PHASE_STALL,  /* slow connections read little or nothing; never finished */
@@ -39,9 +39,7 @@ static inline load_order load_order_of(uint32_t number, enum load_phase phase)
 
 struct worker_shared {
     _Atomic load_order order;
-    /* Set before PHASE_SETTLE and PHASE_CLOSE; see client_context. */
-    _Atomic uint64_t published;
-    const uint32_t *refused;
+    _Atomic uint64_t published; /* set before PHASE_SETTLE and PHASE_CLOSE; see client_context */
 };
 
 struct worker {
@@ -63,13 +61,14 @@ struct worker {
     uint64_t phase_ns;          /* when it began */
     uint32_t cursor;            /* of a walk over all slots */
     uint64_t reopened;          /* in this phase */
+    uint64_t cut;               /* in the last PHASE_CUT */
     uint64_t pause_ns, pass_ns; /* PHASE_RETURN: between two passes, end of the last one */
     uint64_t closed, replaced;  /* PHASE_CHURN: slots in turn, the one behind the other */
     uint32_t *closed_ms;        /* of each slot, when it was closed to be replaced; NULL unless churn */
 };
 
-/* The caller has filled in shared, clients.options, .payload, .tls, .first, .published_now, connections,
- * in_progress_max, rate, churn_rate, private_fds. False: no thread. */
+/* The caller has filled in shared, clients.options, .payload, .tls, .first, .published_now, .confirmed_now,
+ * .refusals, connections, in_progress_max, rate, churn_rate, private_fds. False: no thread. */
 bool worker_start(struct worker *worker) __attribute__((warn_unused_result));
 void worker_join(struct worker *worker);
 bool worker_finished(const struct worker *worker, load_order order);

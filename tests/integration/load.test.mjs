@@ -19,10 +19,8 @@ async function run(mode, options, more) {
   return result;
 }
 
-const clean = { lost: 0, duplicated: 0, out_of_order: 0, corrupt: 0, misrouted: 0, foreign: 0 };
-function verdict({ messages: { lost, duplicated, out_of_order, corrupt, misrouted, foreign } }) {
-  return { lost, duplicated, out_of_order, corrupt, misrouted, foreign };
-}
+const clean = { lost: 0, late: 0, duplicated: 0, out_of_order: 0, corrupt: 0, misrouted: 0, foreign: 0, unknown: 0 };
+const verdict = ({ messages }) => Object.fromEntries(Object.keys(clean).map(key => [key, messages[key]]));
 
 for (const transport of ['ws', 'wss']) {
   describe(`load test over ${transport}`, () => {
@@ -60,6 +58,9 @@ for (const transport of ['ws', 'wss']) {
       duplicate: { duplicated: flawedOnes },
       reorder: { out_of_order: flawedOnes },
       corrupt: { corrupt: flawedOnes, lost: flawedOnes },
+      'corrupt time': { corrupt: flawedOnes, lost: flawedOnes },
+      inject: { unknown: flawedOnes },
+      tardy: { late: flawedOnes },
     })) {
       test(`a server that does this to messages is found out: ${fault}`, async t => {
         const { target, publish } = await server(t, fault);
@@ -67,6 +68,27 @@ for (const transport of ['ws', 'wss']) {
         assert.equal(code, 1);
         assert.deepEqual(verdict(report), { ...clean, ...seen });
         assert.equal(report.connections.closed_unexpectedly, 0);
+      });
+    }
+
+    test('messages of others are no fault where they are allowed', async t => {
+      const { target, publish } = await server(t, 'inject');
+      const { code, report } = await run('fanout', { target, publish, ...trust(), 'allow-unknown': true });
+      assert.equal(code, 0);
+      assert.deepEqual(verdict(report), { ...clean, unknown: flawedOnes });
+    });
+
+    for (const [fault, reason] of Object.entries({ 'no close': 'close_cut', 'ignore close': 'unanswered' })) {
+      test(`closing handshakes that are not completed are told apart, and many are a fault: ${fault}`, async t => {
+        const { target } = await server(t, fault); // a tenth of the first fifty, and all others
+        const few = await run('idle', { target, ...trust(), connections: 50, hold: 0, settle: '300ms' });
+        assert.equal(few.code, 0, few.text);
+        assert.deepEqual(few.report.connections.closed_by_reason, { done: 45, [reason]: 5 });
+        assert.deepEqual(few.report.warnings, ['the server did not complete 5 of 50 closing handshakes']);
+        const all = await run('idle', { target, ...trust(), connections: 50, hold: 0, settle: '300ms' });
+        assert.equal(all.code, 1, all.text);
+        assert.deepEqual(all.report.connections.closed_by_reason, { [reason]: 50 });
+        assert.deepEqual(all.report.faults, ['the server did not complete 50 of 50 closing handshakes']);
       });
     }
 
@@ -123,6 +145,14 @@ for (const transport of ['ws', 'wss']) {
       assert.equal(report.connections.probes_sent - report.connections.probes_answered, flawedOnes);
     });
 
+    test('a pong that is not the answer to the ping does not count', async t => {
+      const { target } = await server(t, 'pong');
+      const { code, report } = await run('idle', { target, ...trust(), hold: '100ms' });
+      assert.equal(code, 1);
+      assert.equal(report.connections.probes_answered, connections - flawedOnes);
+      assert.equal(report.connections.other_pongs, flawedOnes);
+    });
+
     test('a refused publish fails the run', async t => {
       const { target, publish } = await server(t, 'refuse');
       const { code, report } = await run('fanout', { target, publish, ...trust() });
@@ -131,11 +161,14 @@ for (const transport of ['ws', 'wss']) {
       assert.match(report.messages.publish_error, /ERR no/);
     });
 
-    test('Ctrl-C ends a hold early, with a report and no false alarm', async t => {
+    test('Ctrl-C ends a hold early, with a whole report and no false alarm, but it has not passed', async t => {
       const { target } = await server(t);
-      const { code, report } = await run('idle', { target, ...trust(), hold: '1h' }, { onReady: child => child.kill('SIGINT') });
-      assert.equal(code, 0);
-      assert.ok(report.interrupted);
+      const { code, report, text } = await run('idle', { target, ...trust(), hold: '1h' }, { onReady: child => child.kill('SIGINT') });
+      assert.equal(code, 3, text);
+      assert.ok(report.interrupted && !report.passed);
+      assert.equal(report.unchecked.length, 1);
+      assert.match(report.unchecked[0], /^all of --hold: connections were held for \d+\.\d of 3600\.0 s$/);
+      assert.deepEqual(report.faults, []);
       assert.equal(report.connections.probes_answered, connections);
     });
 

@@ -23,8 +23,8 @@ async function run(mode, options, more) {
 }
 const over = (transport, t, fault) => flawed(t, { fault, certificate: transport === 'wss' ? certificate : undefined });
 const trust = transport => (transport === 'wss' ? { cafile: certificate.certificate } : {});
-const faults = ({ lost, duplicated, out_of_order, corrupt, misrouted, foreign }) => ({ lost, duplicated, out_of_order, corrupt, misrouted, foreign });
-const clean = { lost: 0, duplicated: 0, out_of_order: 0, corrupt: 0, misrouted: 0, foreign: 0 };
+const clean = { lost: 0, late: 0, duplicated: 0, out_of_order: 0, corrupt: 0, misrouted: 0, foreign: 0, unknown: 0 };
+const faults = messages => Object.fromEntries(Object.keys(clean).map(key => [key, messages[key]]));
 
 for (const transport of ['ws', 'wss']) {
   describe(`storm and churn over ${transport}`, () => {
@@ -130,7 +130,7 @@ describe('a signal', () => {
   /** Runs until `reached(seen)`, or until all are open, and then sends `signal`. */
   async function cutShort(t, fault, mode, options, signal, reached) {
     const { seen, target, publish } = await over('ws', t, fault);
-    const result = await run(mode, { target, ...(mode === 'fanout' && { publish }), ...options }, {
+    const result = await run(mode, { target, ...options, ...(options.publish === true && { publish }) }, {
       onStart: child => reached && until('the moment for the signal', () => reached(seen()), 20000).then(() => child.kill(signal)),
       onReady: child => reached ?? child.kill(signal),
     });
@@ -156,23 +156,36 @@ describe('a signal', () => {
   });
 
   test('before the first message, and in the middle of them: what was published is checked, the rest is named', async t => {
-    const before = await cutShort(t, undefined, 'fanout', { messages: 5, 'idle-hold': '1h' }, 'SIGINT');
+    const before = await cutShort(t, undefined, 'fanout', { publish: true, messages: 5, 'idle-hold': '1h' }, 'SIGINT');
     notPassed(before, ['messages: none was published']);
-    const amid = await cutShort(t, undefined, 'fanout', { messages: 100000 }, 'SIGINT', ({ messages }) => messages > 3);
+    const amid = await cutShort(t, undefined, 'fanout', { publish: true, messages: 100000 }, 'SIGINT', ({ messages }) => messages > 3);
     notPassed(amid, ['# of # messages, which were not published']);
     assert.equal(amid.report.messages.published, amid.seen.messages);
     assert.equal(amid.report.messages.delivered, amid.seen.messages * connections);
     assert.deepEqual(faults(amid.report.messages), clean);
-    const lossy = await cutShort(t, 'drop', 'fanout', { messages: 100000 }, 'SIGINT', ({ messages }) => messages > 3);
+    const lossy = await cutShort(t, 'drop', 'fanout', { publish: true, messages: 100000 }, 'SIGINT', ({ messages }) => messages > 3);
     assert.equal(lossy.code, 1, 'a fault weighs more');
     assert.ok(lossy.report.messages.lost >= flawedOnes && lossy.report.unchecked.length === 1);
+  });
+
+  test('in a hold: it says how much of it was left out', async t => {
+    const churned = await cutShort(t, undefined, 'churn', { publish: true, hold: '1h' }, 'SIGTERM', ({ connections: opened }) => opened > connections + 5);
+    notPassed(churned, ['all of --hold: connections were replaced for #.# of #.# s']);
+    assert.ok(churned.report.connections.returned > 0);
+    assert.deepEqual(faults(churned.report.messages), clean);
+    const published = await cutShort(t, undefined, 'fanout', { publish: true, hold: '1h' }, 'SIGINT', ({ messages }) => messages > 3);
+    notPassed(published, ['all of --hold: messages were published for #.# of #.# s']);
+    let back; // messages when the server had all back: some later, the tool knows it, too
+    const stormed = await cutShort(t, undefined, 'storm', { publish: true, hold: '4s' }, 'SIGINT',
+      ({ connections: opened, messages }) => opened === 2 * connections && messages > (back ??= messages) + 20);
+    notPassed(stormed, ['all of --hold: connections that were back were held for #.# of #.# s']);
   });
 
   test('while connections open: SIGINT ends the run, SIGUSR1 only the opening', async t => {
     const some = ({ connections: open }) => open > 10;
     const ended = await cutShort(t, undefined, 'storm', { rate: 50 }, 'SIGINT', some);
     notPassed(ended, ['# of # connections were not opened', 'anything but the opening']);
-    const enough = await cutShort(t, undefined, 'fanout', { rate: 50, messages: 5 }, 'SIGUSR1', some);
+    const enough = await cutShort(t, undefined, 'fanout', { publish: true, rate: 50, messages: 5 }, 'SIGUSR1', some);
     notPassed(enough, ['# of # connections were not opened']);
     const { opened } = enough.report.connections;
     assert.ok(opened > 10 && opened < connections && enough.ready && !enough.report.interrupted);
@@ -181,12 +194,59 @@ describe('a signal', () => {
   });
 });
 
-test('messages between the 101 and the subscription are told apart from lost ones', async t => {
-  const { target, publish } = await over('ws', t, 'late');
-  const { code, report } = await run('storm', { target, publish });
-  assert.equal(code, 0);
-  assert.ok(report.storms[0].missed_while_joining > connections * 8, JSON.stringify(report.storms));
-  assert.deepEqual(faults(report.messages), clean);
+test('a storm brings those back that were there, and fails for those who never were', async t => {
+  const { target } = await over('ws', t, 'half');
+  const { code, report, text } = await run('storm', { target });
+  assert.equal(code, 1);
+  const [{ cut, back, back_seconds }] = report.storms;
+  assert.deepEqual({ cut, back }, { cut: 50, back: 50 });
+  assert.ok(back_seconds < 30, `${back_seconds}`);
+  assert.deepEqual(report.faults, ['50 of 100 connections did not open']);
+  assert.match(text, /\n {2}fault: 50 of 100 connections did not open\n {2}FAILED\n$/);
+});
+
+describe('where a connection is replaced', () => {
+  test('messages between the 101 and the subscription are missed while joining, beyond --grace they are lost', async t => {
+    const { target, publish } = await over('ws', t, 'late');
+    const missed = await run('storm', { target, publish, grace: '5s' });
+    assert.equal(missed.code, 0, missed.text);
+    assert.ok(missed.report.storms[0].missed_while_joining > connections * 8, JSON.stringify(missed.report.storms));
+    assert.deepEqual(faults(missed.report.messages), clean);
+    const { target: again, publish: there } = await over('ws', t, 'late');
+    const lost = await run('storm', { target: again, publish: there, grace: '50ms' });
+    assert.equal(lost.code, 1);
+    assert.ok(lost.report.messages.lost > connections * 5, JSON.stringify(lost.report.messages));
+    assert.ok(lost.report.storms[0].missed_while_joining < connections * 8, JSON.stringify(lost.report.storms));
+  });
+
+  const each = { sources: '127.0.0.1-127.0.0.100', processes: 1 }; // an address of its own for each connection
+
+  test('a server that recovers what was missed is credited', async t => {
+    const { target, publish } = await over('ws', t, 'recover');
+    const { code, report, text } = await run('storm', { target, publish, ...each, grace: '5s' });
+    assert.equal(code, 0, text);
+    assert.deepEqual(faults(report.messages), clean);
+    const { delivered, recovered, missed_while_away: away, missed_while_joining: joining, published } = report.messages;
+    assert.ok(recovered > 0 && away + joining < recovered, `${recovered} ${away} ${joining}`); // what it sent to a connection that was just cut is gone
+    assert.equal(delivered + away + joining, published * connections);
+  });
+
+  for (const [mode, more] of [['storm', {}], ['churn', { churn: '50%' }]]) {
+    test(`${mode} finds out a server that never sends anything to some`, async t => {
+      const { target, publish } = await over('ws', t, 'neglect');
+      const { code, report } = await run(mode, { target, publish, ...more, hold: '1s', grace: '100ms' });
+      assert.equal(code, 1);
+      assert.ok(report.messages.lost > flawedOnes * 40, JSON.stringify(report.messages));
+    });
+
+    test(`${mode} finds out a server that sends again what has been received`, async t => {
+      const { target, publish } = await over('ws', t, 'replay');
+      const { code, report } = await run(mode, { target, publish, ...each, ...more, hold: '1s' });
+      assert.equal(code, 1);
+      assert.ok(report.messages.duplicated > report.connections.returned * 5, JSON.stringify(report.messages));
+      assert.equal(report.messages.lost, 0);
+    });
+  }
 });
 
 test('a storm by session tickets needs a server that gives them', async t => {
@@ -211,11 +271,14 @@ describe('publishing', () => {
   });
 
   test('a refused message is not a lost one', async t => {
-    const { target, publish } = await over('ws', t, 'refuse some');
-    const { code, report } = await run('fanout', { target, publish, messages: 30, 'publish-rate': 0, topics: 2 });
-    assert.equal(code, 1);
-    assert.equal(report.messages.publish_refused, 10);
-    assert.deepEqual(faults(report.messages), clean);
+    for (const [mode, more] of [['fanout', { messages: 30, 'publish-rate': 0 }], ['churn', { hold: '1s', grace: '100ms', churn: '50%' }]]) {
+      const { target, publish } = await over('ws', t, 'refuse some');
+      const { code, report } = await run(mode, { target, publish, ...more, topics: 2 });
+      assert.equal(code, 1);
+      assert.equal(report.messages.publish_refused, Math.floor((report.messages.published + 1) / 3));
+      assert.deepEqual(faults(report.messages), clean);
+      if (mode === 'fanout') assert.equal(report.messages.delivered, report.messages.expected);
+    }
   });
 
   test('a password comes from a file or the environment', async t => {

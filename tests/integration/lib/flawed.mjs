@@ -17,6 +17,15 @@ const deliveries = {
   reserved: socket => socket._socket.write(Buffer.from([0xf1, 0x00])),
   huge: socket => socket.send(Buffer.alloc(2 << 20)),
   rude: socket => socket.close(1013, '\x1b[31m\u202ered'),
+  'corrupt time': (socket, message) => socket.send(message.slice(0, 40) + (message[40] === '0' ? '1' : '0') + message.slice(41)),
+  inject: (socket, message) => { socket.send('X' + message.slice(1)); socket.send(message); },
+  tardy: (socket, message) => { socket.tardy = message; }, // sent when the client closes
+};
+
+/** What becomes of a close frame of the client's. */
+const conclusions = {
+  'no close': socket => socket._socket.destroy(),
+  'ignore close': () => {},
 };
 
 /** The commands that `buffer` begins with, as arrays of buffers, and what is left. */
@@ -51,15 +60,16 @@ async function listen(server) {
 
 const stallAt = 20, stallMs = 1000, sluggishMs = 10;
 
-/** `fault`: a key of `deliveries`, or fragment, ping, silent, status, old status, accept, busy, full, late, refuse, refuse rudely, refuse some,
-    hangup, stall (nothing is done for a second), sluggish (late replies), mute (no reply to PUBLISH); undefined for a correct server.
-    `password`: PUBLISH needs AUTH before. `tls`: the only version. `seen()`: connections, refusals and messages so far. */
+/** `fault`: a key of `deliveries` or `conclusions`, or fragment, ping, silent, pong, status, old status, accept, busy, full, half, late, neglect,
+    recover, replay, refuse, refuse rudely, refuse some, hangup, stall (nothing is done for a second), sluggish (late replies), mute (no reply to
+    PUBLISH); undefined for a correct server. recover and replay know clients by their addresses. `password`: PUBLISH needs AUTH before. `tls`:
+    the only version. `seen()`: connections, refusals and messages so far. */
 export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' } = {}) {
   const server = certificate
     ? createSecureServer({ key: readFileSync(certificate.key), cert: certificate.pem, minVersion: tls, maxVersion: tls })
     : createServer();
-  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false });
-  const topics = new Map(), sockets = new Set();
+  const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, autoPong: fault !== 'pong' });
+  const topics = new Map(), sockets = new Set(), open = new Set(), history = new Map(), received = new Map(); // topic → messages, client → how many
   let connections = 0, refusals = 0, published = 0, messages = 0;
 
   server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
@@ -73,6 +83,8 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
       refusals++;
       return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     }
+    if (fault === 'half' && open.size >= 50)
+      return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     if (fault === 'accept') {
       return stream.end('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
         'Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n');
@@ -81,9 +93,20 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
       const topic = new URL(request.url, 'ws://host').searchParams.get('topic');
       if (!topics.has(topic)) topics.set(topic, new Set());
       if (fault === 'late' && connections >= 100) setTimeout(() => topics.get(topic).add(socket), 300);
-      else topics.get(topic).add(socket);
-      socket.on('close', () => topics.get(topic).delete(socket)).on('error', () => {});
-      Object.assign(socket, { flawed: connections++ % 10 === 3, count: 0, held: null });
+      else if (fault !== 'neglect' || connections % 10 !== 3) topics.get(topic).add(socket);
+      open.add(socket);
+      socket.on('close', () => { topics.get(topic).delete(socket); open.delete(socket); }).on('error', () => {});
+      Object.assign(socket, { flawed: connections++ % 10 === 3, count: 0, held: null, client: `${request.socket.remoteAddress} ${topic}` });
+      if (fault === 'recover' || fault === 'replay') {
+        for (const message of (history.get(topic) ?? []).slice(fault === 'recover' ? received.get(socket.client) ?? 0 : 0)) socket.send(message);
+        received.set(socket.client, history.get(topic)?.length ?? 0);
+      }
+      if (fault === 'pong') socket.on('ping', data => socket.pong(socket.flawed ? Buffer.alloc(data.length) : data));
+      if (fault === 'tardy') socket._receiver.prependListener('conclude', () => { if (socket.tardy) socket.send(socket.tardy); });
+      if (conclusions[fault] && (socket.flawed || connections > 50)) {
+        socket._receiver.removeAllListeners('conclude');
+        socket._receiver.on('conclude', () => conclusions[fault](socket));
+      }
       if (fault === 'ping') socket.ping('hello');
       if (fault === 'silent' && socket.flawed) socket.pause();
     });
@@ -92,6 +115,8 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
   let before = { topic: '', message: '' };
   const deliver = (topic, message) => {
     messages++;
+    if (!history.has(topic)) history.set(topic, []);
+    history.get(topic).push(message);
     for (const socket of topics.get(topic) ?? []) {
       if (fault === 'fragment') {
         socket.send(message.slice(0, 50), { fin: false });
@@ -101,6 +126,7 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
         deliveries[fault](socket, message, before.topic === topic ? message : before.message);
       } else {
         socket.send(message);
+        received.set(socket.client, history.get(topic).length);
         if (socket.held) socket.send(socket.held);
         socket.held = null;
       }

@@ -43,6 +43,12 @@ static void every_kind_of_fault_fails_the_run(void **state)
         &result->total.out_of_order,
         &result->total.corrupt,
         &result->total.misrouted,
+        &result->total.unknown,
+        &result->total.late,
+        &result->slow.duplicated,
+        &result->slow.unknown,
+        &result->total.failed_first,
+        &result->total.failed[FAIL_RESET],
         &result->total.probes_sent,
         &result->total.ended[END_EOF],
         &result->total.ended[END_CLOSE_FRAME],
@@ -94,7 +100,9 @@ static void what_an_interrupt_prevented_is_no_fault_and_not_passed(void **state)
     assert_int_equal(load_result_verdict(result), LOAD_FAILED);
     result->probe_cut = true;
     assert_int_equal(load_result_verdict(result), LOAD_ENDED_EARLY);
-    counter_set(&result->total.opened, 5); /* one failed, and nobody interrupted that */
+    counter_set(&result->total.opened, 5);
+    counter_set(&result->total.failed[FAIL_RESET], 1); /* and nobody interrupted that */
+    counter_set(&result->total.failed_first, 1);
     assert_int_equal(load_result_verdict(result), LOAD_FAILED);
     free(result);
 }
@@ -127,6 +135,107 @@ static void a_storm_that_had_its_time_is_judged_although_a_signal_came_later(voi
     free(result);
 }
 
+static void a_storm_excuses_no_connection_that_never_opened(void **state)
+{
+    (void)state;
+    static const struct load_options of_a_storm = {
+        .connections = 10, .target_text = "ws://h/", .mode = LOAD_STORM};
+    struct load_result *result = good_result();
+    result->options = &of_a_storm;
+    result->storm_count = 1;
+    result->storms[0] = (struct load_storm){.handshakes = "plain", .cut = 10, .back = 10};
+    counter_set(&result->total.opened, 20);
+    counter_set(&result->total.returned, 10);
+    counter_set(&result->total.failed[FAIL_HTTP_STATUS], 7); /* attempts to get back that were repeated */
+    assert_int_equal(load_result_verdict(result), LOAD_PASSED);
+    result->storms[0] = (struct load_storm){.handshakes = "plain", .cut = 5, .back = 5};
+    counter_set(&result->total.opened, 10);
+    counter_set(&result->total.returned, 5);
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    free(result);
+}
+
+static void closing_handshakes_that_the_server_leaves_are_a_warning_until_they_are_many(void **state)
+{
+    (void)state;
+    struct load_findings findings;
+    struct load_result *result = good_result();
+    counter_set(&result->total.ended[END_DONE], 90);
+    counter_set(&result->total.ended[END_CLOSE_CUT], 4);
+    counter_set(&result->total.ended[END_UNANSWERED], 6);
+    assert_int_equal(load_result_findings(result, &findings), LOAD_PASSED);
+    assert_int_equal(findings.warning_count, 1);
+    assert_string_equal(findings.warnings[0], "the server did not complete 10 of 100 closing handshakes");
+    counter_set(&result->total.ended[END_DONE], 89);
+    counter_set(&result->total.ended[END_CLOSE_CUT], 5);
+    assert_int_equal(load_result_findings(result, &findings), LOAD_FAILED);
+    assert_int_equal(findings.warning_count, 0);
+    result->closing_cut = true;
+    assert_int_equal(load_result_findings(result, &findings), LOAD_PASSED);
+    free(result);
+}
+
+static void unknown_messages_may_be_allowed(void **state)
+{
+    (void)state;
+    static const struct load_options tolerant = {
+        .connections = 10, .target_text = "ws://h/", .allow_unknown = true};
+    struct load_result *result = good_result();
+    counter_set(&result->total.unknown, 3);
+    counter_set(&result->total.foreign, 3);
+    assert_int_equal(load_result_verdict(result), LOAD_FAILED);
+    result->options = &tolerant;
+    assert_int_equal(load_result_verdict(result), LOAD_PASSED);
+    free(result);
+}
+
+static char *text_of(const struct load_result *result)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+    assert_non_null(out);
+    load_report_text(result, out);
+    assert_int_equal(fclose(out), 0);
+    return text;
+}
+
+static void the_text_names_every_fault(void **state)
+{
+    (void)state;
+    struct load_result *result = good_result();
+    counter_set(&result->total.lost, 3);
+    counter_set(&result->total.ended[END_EOF], 2);
+    char *text = text_of(result);
+    assert_non_null(strstr(text, "\n  fault: 2 connections were closed unexpectedly\n"
+                                 "  fault: 3 messages were lost\n  FAILED\n"));
+    free(text);
+    free(result);
+}
+
+static void the_gateways_cpu_is_not_known_when_it_has_gone(void **state)
+{
+    (void)state;
+    static const struct load_options watching = {
+        .connections = 10, .target_text = "ws://h/", .gateway_pid = 4711};
+    struct load_result *result = good_result();
+    struct load_sample samples[2] = {{.gateway_seen = true, .gateway_cpu = 7},
+                                     {.gateway_seen = true, .gateway_cpu = 9.5}};
+    result->options = &watching;
+    result->samples = samples;
+    result->sample_count = 2;
+    result->all_open = (struct load_sample){.open = 10, .gateway_seen = true, .gateway_bytes = 4000};
+    char *text = text_of(result);
+    assert_non_null(strstr(text, " 2.50 s\n"));
+    free(text);
+    samples[1] = (struct load_sample){.open = 10};
+    text = text_of(result);
+    assert_non_null(strstr(text, "not known  the process was not there any more at the end\n"));
+    assert_null(strstr(text, "-7"));
+    free(text);
+    free(result);
+}
+
 static void the_text_says_what_was_not_checked(void **state)
 {
     (void)state;
@@ -156,6 +265,8 @@ static void bytes_and_rates_survive_missing_figures(void **state)
     assert_true(load_result_delivery_rate(result) == 250);
     result->rss_before = 5000;
     result->rss_open = 8000;
+    result->all_open.open = 10;
+    counter_set(&result->total.opened, 25); /* with those that came back */
     assert_true(load_result_bytes_per_connection(result) == 300);
     result->rss_open = 100;
     assert_true(load_result_bytes_per_connection(result) == 0);
@@ -332,6 +443,11 @@ int main(void)
         cmocka_unit_test(what_an_interrupt_prevented_is_no_fault_and_not_passed),
         cmocka_unit_test(an_interrupt_after_the_opening_excuses_no_connection),
         cmocka_unit_test(a_storm_that_had_its_time_is_judged_although_a_signal_came_later),
+        cmocka_unit_test(a_storm_excuses_no_connection_that_never_opened),
+        cmocka_unit_test(closing_handshakes_that_the_server_leaves_are_a_warning_until_they_are_many),
+        cmocka_unit_test(unknown_messages_may_be_allowed),
+        cmocka_unit_test(the_text_names_every_fault),
+        cmocka_unit_test(the_gateways_cpu_is_not_known_when_it_has_gone),
         cmocka_unit_test(the_text_says_what_was_not_checked),
         cmocka_unit_test(bytes_and_rates_survive_missing_figures),
         cmocka_unit_test(rates_are_those_of_the_time_in_which_publishing_was_wanted),

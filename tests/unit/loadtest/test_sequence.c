@@ -17,8 +17,8 @@ static void numbers_in_order_leave_nothing_missing(void **state)
     (void)state;
     struct sequence sequence = {0};
     for (uint32_t i = 0; i < 1000; i++)
-        assert_int_equal(sequence_accept(&sequence, i), SEQUENCE_IN_ORDER);
-    assert_int_equal(sequence_distinct(&sequence), 1000);
+        assert_int_equal(sequence_accept(&sequence, i, 0), SEQUENCE_IN_ORDER);
+    assert_int_equal(sequence.next - sequence.missing, 1000);
     assert_int_equal(sequence.missing, 0);
 }
 
@@ -26,22 +26,22 @@ static void a_repeated_number_is_a_duplicate(void **state)
 {
     (void)state;
     struct sequence sequence = {0};
-    assert_int_equal(sequence_accept(&sequence, 0), SEQUENCE_IN_ORDER);
-    assert_int_equal(sequence_accept(&sequence, 0), SEQUENCE_DUPLICATE);
-    assert_int_equal(sequence_distinct(&sequence), 1);
+    assert_int_equal(sequence_accept(&sequence, 0, 0), SEQUENCE_IN_ORDER);
+    assert_int_equal(sequence_accept(&sequence, 0, 0), SEQUENCE_DUPLICATE);
+    assert_int_equal(sequence.next - sequence.missing, 1);
 }
 
 static void a_swap_is_one_gap_and_one_late_arrival(void **state)
 {
     (void)state;
     struct sequence sequence = {0};
-    assert_int_equal(sequence_accept(&sequence, 1), SEQUENCE_GAP);
+    assert_int_equal(sequence_accept(&sequence, 1, 0), SEQUENCE_GAP);
     assert_int_equal(sequence.missing, 1);
-    assert_int_equal(sequence_accept(&sequence, 0), SEQUENCE_LATE);
+    assert_int_equal(sequence_accept(&sequence, 0, 0), SEQUENCE_LATE);
     assert_int_equal(sequence.missing, 0);
-    assert_int_equal(sequence_accept(&sequence, 0), SEQUENCE_DUPLICATE);
-    assert_int_equal(sequence_accept(&sequence, 1), SEQUENCE_DUPLICATE);
-    assert_int_equal(sequence_accept(&sequence, 2), SEQUENCE_IN_ORDER);
+    assert_int_equal(sequence_accept(&sequence, 0, 0), SEQUENCE_DUPLICATE);
+    assert_int_equal(sequence_accept(&sequence, 1, 0), SEQUENCE_DUPLICATE);
+    assert_int_equal(sequence_accept(&sequence, 2, 0), SEQUENCE_IN_ORDER);
 }
 
 static void a_lost_number_stays_missing(void **state)
@@ -50,9 +50,9 @@ static void a_lost_number_stays_missing(void **state)
     struct sequence sequence = {0};
     for (uint32_t i = 0; i < 500; i++)
         if (i != 77)
-            (void)sequence_accept(&sequence, i);
+            (void)sequence_accept(&sequence, i, 0);
     assert_int_equal(sequence.missing, 1);
-    assert_int_equal(sequence_distinct(&sequence), 499);
+    assert_int_equal(sequence.next - sequence.missing, 499);
 }
 
 static void gaps_of_every_width_are_counted(void **state)
@@ -60,14 +60,14 @@ static void gaps_of_every_width_are_counted(void **state)
     (void)state;
     for (uint32_t width = 1; width <= 200; width++) {
         struct sequence sequence = {0};
-        (void)sequence_accept(&sequence, 0);
-        assert_int_equal(sequence_accept(&sequence, width + 1), SEQUENCE_GAP);
+        (void)sequence_accept(&sequence, 0, 0);
+        assert_int_equal(sequence_accept(&sequence, width + 1, 0), SEQUENCE_GAP);
         assert_int_equal(sequence.missing, width);
         for (uint32_t late = 1; late <= width; late++)
-            assert_int_equal(sequence_accept(&sequence, late), SEQUENCE_LATE);
+            assert_int_equal(sequence_accept(&sequence, late, 0), SEQUENCE_LATE);
         assert_int_equal(sequence.missing, 0);
         for (uint32_t again = 0; again <= width + 1; again++)
-            assert_int_equal(sequence_accept(&sequence, again), SEQUENCE_DUPLICATE);
+            assert_int_equal(sequence_accept(&sequence, again, 0), SEQUENCE_DUPLICATE);
     }
 }
 
@@ -87,12 +87,12 @@ static void verdicts_match_a_model_within_the_window(void **state)
                                              : any && number < highest           ? SEQUENCE_LATE
                                              : number == (any ? highest + 1 : 0) ? SEQUENCE_IN_ORDER
                                                                                  : SEQUENCE_GAP;
-            assert_int_equal(sequence_accept(&sequence, number), expected);
+            assert_int_equal(sequence_accept(&sequence, number, 0), expected);
             distinct += seen[number] ? 0 : 1;
             seen[number] = true;
             highest = !any || number > highest ? number : highest;
             any = true;
-            assert_int_equal(sequence_distinct(&sequence), distinct);
+            assert_int_equal(sequence.next - sequence.missing, distinct);
         }
     }
 }
@@ -101,37 +101,55 @@ static void the_highest_number_does_not_overflow(void **state)
 {
     (void)state;
     struct sequence sequence = {0};
-    assert_int_equal(sequence_accept(&sequence, UINT32_MAX - 1), SEQUENCE_GAP);
-    assert_int_equal(sequence_distinct(&sequence), 1);
-    assert_int_equal(sequence_accept(&sequence, 5), SEQUENCE_LATE);
-    assert_int_equal(sequence_distinct(&sequence), 2);
+    assert_int_equal(sequence_accept(&sequence, UINT32_MAX - 1, 0), SEQUENCE_GAP);
+    assert_int_equal(sequence.next - sequence.missing, 1);
+    assert_int_equal(sequence_accept(&sequence, 5, 0), SEQUENCE_LATE);
+    assert_int_equal(sequence.next - sequence.missing, 2);
 }
 
-static void a_new_beginning_settles_all_below(void **state)
+static void what_was_written_off_is_not_missing_and_late_when_it_comes(void **state)
 {
     (void)state;
-    static const uint32_t starts[] = {0, 1, 63, 64, 65, 1000};
-    for (size_t i = 0; i < sizeof(starts) / sizeof(starts[0]); i++) {
-        struct sequence sequence = {.seen = 5, .next = 3, .missing = 1};
-        uint32_t start = starts[i];
-        sequence_begin(&sequence, start);
-        assert_int_equal(sequence_outstanding(&sequence, start), 0);
-        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 7), 7);
-        if (start > 0)
-            assert_int_equal(sequence_accept(&sequence, start - 1), SEQUENCE_DUPLICATE);
-        assert_int_equal(sequence_accept(&sequence, start), SEQUENCE_IN_ORDER);
-        assert_int_equal(sequence_accept(&sequence, start + 3), SEQUENCE_GAP);
-        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 4), 2);
-        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 10), 8);
-        assert_int_equal(sequence_accept(&sequence, start + 1), SEQUENCE_LATE);
-        assert_int_equal(sequence_outstanding(&sequence, (uint64_t)start + 4), 1);
+    static const uint32_t widths[] = {1, 62, 63, 64, 65, 1000};
+    for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+        struct sequence sequence = {0};
+        uint32_t owed = 3 + widths[i];
+        for (uint32_t number = 0; number < 3; number++)
+            (void)sequence_accept(&sequence, number, 0);
+        assert_int_equal(sequence_outstanding(&sequence, owed, owed), 0);
+        assert_int_equal(sequence_outstanding(&sequence, owed, (uint64_t)owed + 7), 7);
+        assert_int_equal(sequence_accept(&sequence, 2, owed), SEQUENCE_DUPLICATE);
+        assert_int_equal(sequence_accept(&sequence, owed, owed), SEQUENCE_IN_ORDER);
+        assert_int_equal(sequence.missing, 0);
+        assert_int_equal(sequence_accept(&sequence, owed + 3, owed), SEQUENCE_GAP);
+        assert_int_equal(sequence_outstanding(&sequence, owed, (uint64_t)owed + 4), 2);
+        assert_int_equal(sequence_outstanding(&sequence, owed, (uint64_t)owed + 10), 8);
+        assert_int_equal(sequence_accept(&sequence, owed - 1, owed), SEQUENCE_LATE);
+        assert_int_equal(sequence.missing, 2);
+        assert_int_equal(sequence_accept(&sequence, owed - 1, owed), SEQUENCE_DUPLICATE);
+        assert_int_equal(sequence_accept(&sequence, owed + 1, owed), SEQUENCE_LATE);
+        assert_int_equal(sequence.missing, 1);
+        assert_int_equal(sequence_accept(&sequence, 2, owed), SEQUENCE_DUPLICATE);
     }
+}
+
+static void the_first_number_that_is_owed_may_be_missing(void **state)
+{
+    (void)state;
+    struct sequence sequence = {0};
+    assert_int_equal(sequence_accept(&sequence, 12, 10), SEQUENCE_GAP);
+    assert_int_equal(sequence.missing, 2);
+    assert_int_equal(sequence_accept(&sequence, 9, 10), SEQUENCE_LATE);
+    assert_int_equal(sequence.missing, 2);
+    assert_int_equal(sequence_accept(&sequence, 10, 10), SEQUENCE_LATE);
+    assert_int_equal(sequence.missing, 1);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_new_beginning_settles_all_below),
+        cmocka_unit_test(what_was_written_off_is_not_missing_and_late_when_it_comes),
+        cmocka_unit_test(the_first_number_that_is_owed_may_be_missing),
         cmocka_unit_test(numbers_in_order_leave_nothing_missing),
         cmocka_unit_test(a_repeated_number_is_a_duplicate),
         cmocka_unit_test(a_swap_is_one_gap_and_one_late_arrival),
