@@ -96,10 +96,10 @@ static void take_interest(struct broker *broker, struct broker_interest *interes
         .reactor = interest->reactor,
         .adapters = (uint16_t)interest->adapters,
     };
-    if (!registry_update(&broker->registry, interest->topic_hash, interest->topic, interest->topic_bytes,
-                         update))
-        log_limited(&broker->no_memory, LOG_ERROR, "topic_lost", "reactor=%u cause=%s",
-                    (unsigned)interest->reactor, "no_memory");
+    bool updated = registry_update(&broker->registry, interest->topic_hash, interest->topic,
+                                   interest->topic_bytes, update);
+    PG_ASSERT(updated); /* the reactor will not say it again, and its subscribers would miss messages
+                           silently: better to stop */
     free(interest);
 }
 
