@@ -16,10 +16,11 @@
 
 enum {
     EVENTS_MAX = 128,
-    ACCEPTS_MAX = 64,         /* in one turn */
-    ACCEPT_PAUSE_MS = 100,    /* when there are no descriptors or no memory */
-    BUSY_COMMANDS = 8,        /* in one turn: pipelines */
-    BUSY_LOOK_NS = 50 * 1000, /* before sleeping after such a turn */
+    ACCEPTS_MAX = 64,            /* in one turn */
+    ACCEPT_PAUSE_MS = 100,       /* when there are no descriptors or no memory */
+    BUSY_COMMANDS = 8,           /* in one turn: pipelines */
+    READS_SLICE_NS = 500 * 1000, /* at least, of clients' questions in one turn */
+    BUSY_LOOK_NS = 50 * 1000,    /* before sleeping after such a turn */
     CONGESTED_POLL_MS =
         2, /* reactors do not tell when they have caught up: it is looked at, but only while somebody waits */
 };
@@ -39,8 +40,9 @@ struct publisher *publisher_create(const struct publisher_config *config)
     publisher->broker = config->broker;
     publisher->config = *config;
     publisher->config.listen_fds = NULL; /* the caller's no longer */
-    publisher->maintain_ms = UINT64_MAX;
+    publisher->maintain_ms = publisher->work_ms = UINT64_MAX;
     pulse_init(&publisher->pulse, broker_mailbox(config->broker));
+    broker_watched(config->broker, &publisher->pulse);
     list_init(&publisher->clients);
     list_init(&publisher->dead);
     list_init(&publisher->strangers);
@@ -195,6 +197,8 @@ static int next_wait(const struct publisher *publisher)
     int wait_ms = publisher->holding ? CONGESTED_POLL_MS : -1;
     if (publisher->maintain_ms != UINT64_MAX)
         wait_ms = earlier(publisher, wait_ms, publisher->maintain_ms);
+    if (publisher->work_ms != UINT64_MAX)
+        wait_ms = earlier(publisher, wait_ms, publisher->work_ms);
     if (publisher->listen_again_ms != 0)
         wait_ms = earlier(publisher, wait_ms, publisher->listen_again_ms);
     const struct list *lists[] = {&publisher->strangers, &publisher->lingering};
@@ -213,7 +217,7 @@ static int wait_events(struct publisher *publisher, struct epoll_event *events, 
 {
     const struct publisher_stats *stats = &publisher->stats;
     int wait_ms = next_wait(publisher);
-    if (counter_read(&stats->commands) - commands_before >= BUSY_COMMANDS &&
+    if (wait_ms != 0 && counter_read(&stats->commands) - commands_before >= BUSY_COMMANDS &&
         counter_read(&stats->publish_reached) == reached_before) {
         uint64_t until = clock_monotonic_ns() + BUSY_LOOK_NS;
         do {
@@ -253,6 +257,18 @@ static void count_kept(struct publisher *publisher)
     counter_set(&stats->presence_bytes, kept.presence_bytes);
 }
 
+/* Clients' questions have as much of a turn as its commands had, so that neither waits for the other. */
+static void answer_reads(struct publisher *publisher, uint64_t turn_began_ns)
+{
+    publisher->work_ms = UINT64_MAX;
+    if (!broker_has_work(publisher->broker))
+        return;
+    uint64_t now = clock_monotonic_ns(), slice = now - turn_began_ns;
+    uint64_t wanted = broker_work(publisher->broker, now + (slice > READS_SLICE_NS ? slice : READS_SLICE_NS));
+    if (wanted != UINT64_MAX)
+        publisher->work_ms = publisher->now_ms + wanted;
+}
+
 static void *publisher_main(void *context)
 {
     struct publisher *publisher = context;
@@ -263,7 +279,8 @@ static void *publisher_main(void *context)
         commands = counter_read(&publisher->stats.commands);
         reached = counter_read(&publisher->stats.publish_reached);
         PG_ASSERT(count >= 0 || errno == EINTR);
-        publisher->now_ms = clock_monotonic_ms();
+        uint64_t began_ns = clock_monotonic_ns();
+        publisher->now_ms = began_ns / 1000000;
         counter_add(&publisher->stats.wakes, 1);
         pulse_beat(&publisher->pulse);
         for (int i = 0; i < count; i++)
@@ -276,6 +293,7 @@ static void *publisher_main(void *context)
         close_expired(publisher, &publisher->strangers);
         close_expired(publisher, &publisher->lingering);
         free_dead(publisher);
+        answer_reads(publisher, began_ns);
         if (publisher->listen_again_ms != 0 && publisher->now_ms >= publisher->listen_again_ms)
             resume_listeners(publisher);
         count_served(publisher);
@@ -327,6 +345,7 @@ void publisher_destroy(struct publisher *publisher)
         client_close(publisher, LIST_ITEM(publisher->clients.next, struct publisher_client, link));
     free_dead(publisher);
     broker_inspected(publisher->broker, NULL, NULL);
+    broker_watched(publisher->broker, NULL);
     operations_fini(publisher);
     channels_fini(&publisher->channels);
     resp_out_fini(&publisher->reply);

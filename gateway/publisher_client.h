@@ -79,6 +79,7 @@ struct publisher {
     struct source *listeners;
     size_t listener_count;
     uint64_t listen_again_ms; /* 0: listening */
+    uint64_t work_ms;         /* when the broker wants to answer clients' questions; UINT64_MAX: none wait */
     uint64_t maintain_ms;     /* when the engine wants to expire something; UINT64_MAX: never */
     pthread_t thread;
     struct pulse pulse;

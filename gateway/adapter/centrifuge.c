@@ -287,8 +287,8 @@ static bool of_connect(const struct broker_request *answer)
 static void answered(struct adapter_link *link, const struct broker_request *answer)
 {
     struct talk talk = talk_begin(link);
-    if (answer->op != BROKER_SUBSCRIBE && link->session->asked > 0)
-        link->session->asked--;
+    if (answer->op != BROKER_SUBSCRIBE)
+        talk_asked(link->session, answer);
     if (answer->op == BROKER_SUBSCRIBE)
         talk_joined(&talk, answer);
     else if (of_connect(answer))

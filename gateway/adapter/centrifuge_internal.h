@@ -29,7 +29,8 @@
 enum {
     GRACE_S = 25,        /* how long what has expired may wait for its refresh */
     REFRESH_RETRY_S = 5, /* until a backend that has not answered is asked again */
-    ASKED_MAX = 1000,    /* a connection's unanswered requests to the broker, */
+    ASKED_MAX = 1024,    /* a connection's unanswered requests to the broker, */
+    READ_WEIGHT = 4,     /* of which one that asks who is there, or what was, counts as so many, */
     PROXIED_MAX = 32,    /* and to the backend */
     HISTORY_MAX = 300,   /* publications of one page of history */
     SERVER_SUBS_MAX = 255,
@@ -162,12 +163,16 @@ int64_t session_topic_due(const struct session_topic *topic);
 struct ask {
     struct broker_ask broker;
     uint32_t command;
-    bool since_set, reverse, skip_history;
+    bool since_set, reverse, skip_history, at_once;
+    enum history_demand demand;
     uint32_t limit;
+    size_t room;
     struct stream_position since;
 };
 /* False: refused, the reply says why. */
 bool talk_ask(struct talk *talk, struct ask *ask);
+/* One is answered. */
+void talk_asked(struct session *session, const struct broker_request *answer);
 /* Asks the backend; fills in who the client is. False: refused, `error` says why. The kind is served. */
 bool talk_proxy(struct talk *talk, uint32_t command, struct proxy_ask *ask, enum centrifuge_error *error);
 

@@ -121,6 +121,9 @@ static bool begin(struct talk *talk, struct connecting *connecting, struct serve
             .since_set = since,
             .since = sub->wish.since,
             .limit = since ? UINT32_MAX : 0,
+            .at_once = true,
+            .demand = HISTORY_WHOLE,
+            .room = talk_room(talk),
         };
         if (talk_ask(talk, &ask))
             return true;

@@ -155,11 +155,23 @@ void talk_arm(struct talk *talk)
 /* Asking
  * -------------------------------------------------------------------------------------------------------- */
 
+static uint16_t weight_of(enum broker_op op, bool at_once)
+{
+    return (op == BROKER_PRESENCE || op == BROKER_HISTORY) && !at_once ? READ_WEIGHT : 1;
+}
+
+void talk_asked(struct session *session, const struct broker_request *answer)
+{
+    uint16_t weight = weight_of((enum broker_op)answer->op, answer->at_once);
+    session->asked = (uint16_t)(session->asked > weight ? session->asked - weight : 0) & 0x7fff;
+}
+
 bool talk_ask(struct talk *talk, struct ask *ask)
 {
     struct session *session = talk_session(talk);
     struct adapter_link *link = talk->link;
-    if (session->asked >= ASKED_MAX) {
+    uint16_t weight = weight_of(ask->broker.op, ask->at_once);
+    if (session->asked + weight > ASKED_MAX) {
         talk_error(talk, ask->command, CENTRIFUGE_ERROR_TOO_MANY_REQUESTS);
         return false;
     }
@@ -175,7 +187,10 @@ bool talk_ask(struct talk *talk, struct ask *ask)
     request->since = ask->since;
     request->reverse = ask->reverse;
     request->limit = ask->limit;
-    session->asked++;
+    request->at_once = ask->at_once;
+    request->demand = (uint8_t)ask->demand;
+    request->room = ask->room;
+    session->asked = (uint16_t)(session->asked + weight) & 0x7fff;
     link->ops->request(link, request);
     return true;
 }

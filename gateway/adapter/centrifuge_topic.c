@@ -165,6 +165,8 @@ void talk_history(struct talk *talk, uint32_t command, const struct centrifuge_h
         .since_set = history->has_since,
         .since.offset = history->since_offset,
         .reverse = history->reverse,
+        .demand = HISTORY_CONTINUOUS,
+        .room = talk_room(talk),
         .limit = history->limit < 0 || history->limit > HISTORY_MAX ? HISTORY_MAX : (uint32_t)history->limit,
     };
     /* An epoch that is none of ours is another stream. */

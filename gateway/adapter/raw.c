@@ -119,13 +119,17 @@ static void raw_answer(struct adapter_link *link, const struct broker_request *a
 {
     if (answer->result == BROKER_FULL)
         link->ops->close(link, CLOSE_CODE_LATER, "the topic has its max_subscribers");
+    else if (answer->result == BROKER_BUSY)
+        link->ops->close(link, CLOSE_CODE_LATER, "many come back at a time: try again");
     else if (answer->result != BROKER_OK)
         link->ops->close(link, CLOSE_CODE_INTERNAL, "out of memory");
-    else if (answer->since_set && !answer->recovered)
+    else if (answer->since_set && !answer->continuous)
         link->ops->close(link, CLOSE_CODE_GONE, "what was published since is no longer kept: begin anew");
     for (size_t i = 0; i < answer->item_count && !link->gone; i++)
         link->ops->send(link, answer->items[i]->text, history_item_payload(answer->items[i]),
                         answer->items[i]->payload_bytes);
+    if (answer->result == BROKER_OK && answer->since_set && !answer->recovered && !link->gone)
+        link->ops->close(link, CLOSE_CODE_LATER, "there is more than is sent at once: come back with since");
 }
 
 /* Who has asked for a position counts on from it: without what was dropped the count would be wrong. */

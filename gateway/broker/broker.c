@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { BEAT_EVERY = 1024 }; /* pieces of mail: a millisecond or so */
+
 struct broker_interest *broker_interest_create(uint16_t reactor, const char *topic, size_t topic_bytes,
                                                uint32_t hash, uint32_t subscribers, uint32_t adapters)
 {
@@ -66,6 +68,8 @@ void broker_destroy(struct broker *broker)
     PG_ASSERT(broker_inflight_bytes(broker) == 0); /* messages point to the gauges */
     PG_ASSERT(atomic_load(&broker->gauges.outboxes) == 0);
     PG_ASSERT(atomic_load(&broker->answering) == 0); /* as answers do to theirs */
+    PG_ASSERT(atomic_load(&broker->joining) == 0);
+    broker_drop_reads(broker);
     for (struct mailbox_node *node = mailbox_detach(&broker->mailbox), *next; node; node = next) {
         next = node->next;
         if (((struct mail *)node)->kind == MAIL_REQUEST) /* nobody is left to answer to */
@@ -120,8 +124,11 @@ void broker_drain_mail(struct broker *broker)
     if (!mailbox_pending(&broker->mailbox))
         return;
     struct mailbox_node *answered = NULL, **last = &answered;
+    uint32_t taken = 0;
     for (struct mailbox_node *node = mailbox_detach(&broker->mailbox), *next; node; node = next) {
         next = node->next;
+        if (broker->pulse && ++taken % BEAT_EVERY == 0)
+            pulse_beat(broker->pulse);
         if (((struct mail *)node)->kind == MAIL_INTEREST) {
             take_interest(broker, (struct broker_interest *)node);
             continue;
@@ -131,6 +138,10 @@ void broker_drain_mail(struct broker *broker)
             continue;
         }
         struct broker_request *request = (struct broker_request *)node;
+        if (broker_is_read(request)) {
+            broker_take_read(broker, request);
+            continue;
+        }
         broker_serve_mailed(broker, request);
         if (request->op == BROKER_LEAVE)
             broker_request_destroy(request);
@@ -327,6 +338,11 @@ void broker_inspected(struct broker *broker, broker_inspected_fn *handler, void 
 {
     broker->inspected = handler;
     broker->inspected_context = context;
+}
+
+void broker_watched(struct broker *broker, struct pulse *pulse)
+{
+    broker->pulse = pulse;
 }
 
 void broker_flush(struct broker *broker)

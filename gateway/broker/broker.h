@@ -29,6 +29,7 @@ struct broker_interest *broker_interest_create(uint16_t reactor, const char *top
                                                uint32_t hash, uint32_t subscribers, uint32_t adapters);
 
 struct broker;
+struct pulse;
 
 struct broker_config {
     uint16_t reactors;
@@ -43,8 +44,18 @@ struct broker *broker_create(const struct broker_config *config); /* NULL withou
 void broker_destroy(struct broker *broker);
 struct mailbox *broker_mailbox(struct broker *broker);
 
-/* Takes everything from the mailbox. Cheap when there is nothing. */
+/* Takes everything from the mailbox, and does it, but for clients' questions (who is there, what was): these
+ * wait in line for broker_work(). Cheap when there is nothing. */
 void broker_drain_mail(struct broker *broker);
+/* Answers questions that wait in line, at least one, until clock_monotonic_ns() has passed until_ns or the
+ * answers made so far must first be read. Returns milliseconds until the next call is wanted: 0 when more can
+ * be answered at once, UINT64_MAX when nothing waits. */
+uint64_t broker_work(struct broker *broker, uint64_t until_ns);
+/* Does broker_work() have anything to do? */
+bool broker_has_work(const struct broker *broker);
+/* A long broker_drain_mail() shows by this that its thread is alive. The pulse is the caller's; NULL: none.
+ */
+void broker_watched(struct broker *broker, struct pulse *pulse);
 /* Publishes; returns the number of connections that it was queued to, or -1 (too large: nothing was sent).
  * Deliveries are held back per reactor until broker_flush(), so that a pipelined batch is one push and one
  * wake per reactor. topic_bytes 1 … TOPIC_BYTES_MAX. */
@@ -57,7 +68,7 @@ int64_t broker_publish_with(struct broker *broker, struct publication *publicati
 void broker_flush(struct broker *broker);
 
 /* Does what a request asks for, fills in its answer. For this thread's own requests; those in the mailbox are
- * served by broker_drain_mail(). Never BROKER_SUBSCRIBE, BROKER_LEAVE, BROKER_ORDER. */
+ * served by broker_drain_mail() and broker_work(). Never BROKER_SUBSCRIBE, BROKER_LEAVE, BROKER_ORDER. */
 void broker_serve(struct broker *broker, struct broker_request *request);
 /* The rule of a topic. Never NULL. */
 const struct topic_rule *broker_rule(const struct broker *broker, const char *topic, size_t topic_bytes);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "gateway/base/log.h"
+#include "gateway/base/pulse.h"
 #include "gateway/broker/broker.h"
 #include "gateway/broker/registry.h"
 #include "gateway/broker/traffic.h"
@@ -20,16 +21,24 @@ struct target {
     bool ended; /* its thread has: nothing is answered any more */
 };
 
+/* Questions of clients that wait for their turn (broker_reads.c). */
+struct reads {
+    struct mailbox_node *oldest, *newest;
+    uint32_t count;
+};
+
 /* Reactors write the first ones all the time, so those must not share a cache line with what the publisher
  * reads for every command. */
 struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
     _Alignas(64) struct message_gauges gauges;
-    _Atomic uint64_t answering; /* bytes of answers on their way to reactors */
-    _Atomic bool congested;     /* what broker_congested() has said last */
+    _Atomic uint64_t answering; /* bytes that answers to questions on their way to reactors will be, */
+    _Atomic uint64_t joining; /* and bytes of memory that answers to who joins take for what it has missed */
+    _Atomic bool congested;   /* what broker_congested() has said last */
     struct mailbox mailbox;
     _Alignas(64) struct registry registry;
     struct target *targets; /* per reactor */
-    uint16_t *held;         /* reactors whose chain is not empty, so that a flush does not look at all */
+    struct reads reads;
+    uint16_t *held; /* reactors whose chain is not empty, so that a flush does not look at all */
     uint16_t held_count;
     uint16_t reactors;
     uint64_t message_bytes;
@@ -41,6 +50,7 @@ struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
     void *listener_context;
     broker_inspected_fn *inspected;
     void *inspected_context;
+    struct pulse *pulse; /* of this thread; NULL: nobody watches it */
     struct log_limit no_memory;
     struct broker_served served;
 };
@@ -49,6 +59,10 @@ struct broker { // NOLINT(clang-analyzer-optin.performance.Padding): wanted
 void broker_hold(struct broker *broker, uint16_t reactor, struct mailbox_node *node);
 /* broker_serve() and what only mail asks for. */
 void broker_serve_mailed(struct broker *broker, struct broker_request *request);
+/* A client's question, which broker_work() answers. */
+bool broker_is_read(const struct broker_request *request);
+void broker_take_read(struct broker *broker, struct broker_request *request);
+void broker_drop_reads(struct broker *broker);
 
 static inline struct history_options broker_history_options(const struct topic_rule *rule)
 {

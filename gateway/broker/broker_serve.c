@@ -10,8 +10,8 @@
 #include <string.h>
 
 enum {
-    PRESENCE_OWNER = 1,              /* one process: all entries are its own */
-    ANSWERING_MAX = 8 * 1024 * 1024, /* bytes of answers on their way to reactors, and not much more */
+    PRESENCE_OWNER = 1,            /* one process: all entries are its own */
+    JOINING_MAX = 8 * 1024 * 1024, /* bytes; each eight are a publication that somebody has missed */
     TOP_SLICE = 4096,
     CHANNELS_SLICE = 1024, /* places of the registry: well under a millisecond */
 };
@@ -103,6 +103,17 @@ static void announce(struct broker *broker, const struct broker_request *request
  * ------------------------------------------------------------------------------------------------------------
  */
 
+/* What the answer holds until it is read. Questions of this thread, and the admin's, are answered one by one.
+ */
+static void charge(struct broker_request *request, _Atomic uint64_t *gauge, uint64_t amount)
+{
+    if (request->reactor == BROKER_NO_REACTOR)
+        return;
+    request->gauge = gauge;
+    request->gauged = amount;
+    atomic_fetch_add_explicit(gauge, amount, memory_order_relaxed);
+}
+
 struct page_read {
     struct broker_request *request;
     bool done;
@@ -131,6 +142,7 @@ static void page_taken(void *context, enum engine_result result, const struct hi
     }
     memcpy((void *)request->items, (const void *)page->items, page->count * sizeof *request->items);
     request->item_count = page->count;
+    request->item_bytes = page->bytes;
 }
 
 static void read_history(struct broker *broker, struct broker_request *request, const struct topic_rule *rule,
@@ -153,8 +165,14 @@ static void serve_history(struct broker *broker, struct broker_request *request)
     struct history_filter filter = {.since_set = request->since_set,
                                     .since = request->since,
                                     .limit = request->limit,
-                                    .reverse = request->reverse};
+                                    .reverse = request->reverse,
+                                    .demand = (enum history_demand)request->demand,
+                                    .bytes = request->room};
     read_history(broker, request, rule, &filter);
+    if (request->at_once)
+        charge(request, &broker->joining, request->item_count * sizeof *request->items);
+    else
+        charge(request, &broker->answering, request->item_bytes);
 }
 
 static void removed(void *context, enum engine_result result)
@@ -177,12 +195,10 @@ static void serve_history_remove(struct broker *broker, struct broker_request *r
  * -----------------------------------------------------------------------------------------------------------
  */
 
-static void presence_visited(void *context, const struct presence_entry *entry)
+static bool presence_visited(void *context, const struct presence_entry *entry)
 {
     struct json_out *out = context;
     char id[UUID_TEXT_BYTES];
-    if (out->failed)
-        return;
     uuid_format(entry->client, id);
     struct centrifuge_info info = {
         .user = {entry->user, entry->user_bytes},
@@ -192,6 +208,7 @@ static void presence_visited(void *context, const struct presence_entry *entry)
     };
     json_out_name_text(out, info.client);
     centrifuge_encode_info(out, &info);
+    return !out->failed;
 }
 
 static void presence_visited_all(void *context, enum engine_result result, uint32_t entries)
@@ -212,22 +229,42 @@ static void take_json(struct broker_request *request, struct json_out *out)
     request->json_bytes = out->len;
 }
 
+static void size_taken(void *context, enum engine_result result, struct presence_stats stats)
+{
+    if (result == ENGINE_OK)
+        *(struct presence_stats *)context = stats;
+}
+
+/* The least that a topic's presence is as JSON: its texts as they are, names and ids around each. 0 when that
+ * cannot be told. */
+static uint64_t presence_least(struct broker *broker, struct engine_topic topic)
+{
+    static const struct presence_entry nobody = {.user = ""};
+    struct presence_stats stats = {0};
+    struct json_out one = json_out_count();
+    broker->engine->ops->presence_stats(broker->engine, topic, size_taken, &stats);
+    (void)presence_visited(&one, &nobody);
+    return stats.clients * ((uint64_t)one.len + 1) + stats.text_bytes; /* each has a comma or a brace */
+}
+
 static void serve_presence(struct broker *broker, struct broker_request *request)
 {
     if (!broker->engine || !rule_of(broker, request)->presence) {
         request->result = BROKER_NOT_KEPT;
         return;
     }
+    struct engine_topic topic = engine_topic_of(request);
+    if (request->limit > 0 && presence_least(broker, topic) > request->limit) {
+        request->result = BROKER_TOO_LARGE; /* what nobody could take is not begun */
+        return;
+    }
     struct json_out out = {.max = request->limit};
     json_out_object(&out);
-    broker->engine->ops->presence_get(broker->engine, engine_topic_of(request), presence_visited,
-                                      presence_visited_all, &out);
+    broker->engine->ops->presence_get(broker->engine, topic, presence_visited, presence_visited_all, &out);
     json_out_object_end(&out);
+    size_t written = out.len; /* also when it came to nothing */
     take_json(request, &out);
-    if (request->reactor != BROKER_NO_REACTOR) {
-        request->gauge = &broker->answering;
-        atomic_fetch_add_explicit(&broker->answering, request->json_bytes, memory_order_relaxed);
-    }
+    charge(request, &broker->answering, written);
 }
 
 static void stats_taken(void *context, enum engine_result result, struct presence_stats stats)
@@ -276,8 +313,11 @@ static void serve_subscribe(struct broker *broker, struct broker_request *reques
     if (broker->engine && rule->history_size > 0) {
         struct history_filter filter = {.since_set = request->since_set,
                                         .since = request->since,
-                                        .limit = request->since_set ? UINT32_MAX : 0};
+                                        .limit = request->since_set ? UINT32_MAX : 0,
+                                        .demand = (enum history_demand)request->demand,
+                                        .bytes = request->room};
         read_history(broker, request, rule, &filter);
+        charge(request, &broker->joining, request->item_count * sizeof *request->items);
         if (request->result != BROKER_OK)
             return;
     }
@@ -415,6 +455,12 @@ void broker_serve(struct broker *broker, struct broker_request *request)
     PG_ASSERT(!"only mail subscribes and leaves");
 }
 
+/* Who comes back with a position waits for others who have done so to be given what they have missed. */
+static bool too_much_missed(const struct broker *broker, const struct broker_request *request)
+{
+    return request->since_set && atomic_load_explicit(&broker->joining, memory_order_relaxed) > JOINING_MAX;
+}
+
 /* What clients ask for faster than reactors can deliver it must not pile up: they are told to try again, and
  * long before backends have to wait. */
 static bool is_too_much(struct broker *broker, const struct broker_request *request)
@@ -423,10 +469,10 @@ static bool is_too_much(struct broker *broker, const struct broker_request *requ
     case BROKER_PUBLISH:
         return !request->patient && (request->backend ? broker_congested(broker) : broker_crowded(broker));
     case BROKER_SUBSCRIBE: /* one message to every subscriber, and another one when it leaves */
-        return request->flags & SUBSCRIPTION_ANNOUNCED && broker_crowded(broker);
-    case BROKER_PRESENCE:
-        return request->reactor != BROKER_NO_REACTOR &&
-               atomic_load_explicit(&broker->answering, memory_order_relaxed) > ANSWERING_MAX;
+        return (request->flags & SUBSCRIPTION_ANNOUNCED && broker_crowded(broker)) ||
+               too_much_missed(broker, request);
+    case BROKER_HISTORY:
+        return request->at_once && too_much_missed(broker, request);
     default:
         return false;
     }

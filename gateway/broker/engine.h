@@ -109,6 +109,16 @@ struct history_options {
     uint64_t ttl_ms; /* 0: no bound by age */
 };
 
+/* What of the items is of use to the reader, with since_set; what is of none is not given. */
+enum history_demand {
+    HISTORY_ANY,        /* whatever is there */
+    HISTORY_CONTINUOUS, /* nothing when something is missing behind `since` */
+    HISTORY_WHOLE,      /* nothing unless it is all that was missed: `recovered` */
+};
+
+/* An item counts for so much beside its payload, info and tags: no client gets one for less. */
+enum { HISTORY_ITEM_BYTES = 16 };
+
 /* Which items to read, and what they are for.
  *
  * Forward (reverse false): those after since.offset, or from the oldest when since_set is false, ascending.
@@ -121,6 +131,8 @@ struct history_filter {
     struct stream_position since;
     uint32_t limit; /* items at most; 0: only the position; UINT32_MAX: all */
     bool reverse;
+    enum history_demand demand;
+    uint64_t bytes; /* of items at most, but for HISTORY_WHOLE at least one item; 0: no bound */
 };
 
 struct history_page {
@@ -133,6 +145,7 @@ struct history_page {
      * count 0 when since is the top. A limit that cuts them short makes it false. */
     bool recovered;
     uint32_t count;
+    uint64_t bytes;                    /* of the items, with HISTORY_ITEM_BYTES each */
     struct history_item *const *items; /* the array is the engine's, the references are the caller's */
 };
 
@@ -158,7 +171,8 @@ enum presence_change {
 
 struct presence_stats {
     uint32_t clients;
-    uint32_t users; /* distinct */
+    uint32_t users;      /* distinct */
+    uint64_t text_bytes; /* of all clients' users, conn_infos and chan_infos */
 };
 
 /* Gauges and counters of this process; evicted_* and streams_* since it started. */
@@ -185,7 +199,8 @@ typedef void engine_read_fn(void *context, enum engine_result result, const stru
 typedef void engine_remove_fn(void *context, enum engine_result result);
 typedef void engine_presence_add_fn(void *context, enum engine_result result, enum presence_change change);
 typedef void engine_presence_remove_fn(void *context, enum engine_result result, bool removed);
-typedef void engine_presence_visit_fn(void *context, const struct presence_entry *entry);
+/* False: the caller needs no more of them. */
+typedef bool engine_presence_visit_fn(void *context, const struct presence_entry *entry);
 typedef void engine_presence_get_fn(void *context, enum engine_result result, uint32_t entries);
 typedef void engine_presence_stats_fn(void *context, enum engine_result result, struct presence_stats stats);
 
@@ -217,7 +232,8 @@ struct engine_ops {
     void (*presence_remove)(struct engine *engine, struct engine_topic topic,
                             const uint8_t client[PRESENCE_CLIENT_BYTES], engine_presence_remove_fn *done,
                             void *context);
-    /* Calls visit for each entry, in no order, and then done; both with the same context. */
+    /* Calls visit for each entry, in no order, until it returns false, and then done; both with the same
+     * context. `entries` are all that there are. */
     void (*presence_get)(struct engine *engine, struct engine_topic topic, engine_presence_visit_fn *visit,
                          engine_presence_get_fn *done, void *context);
     void (*presence_stats)(struct engine *engine, struct engine_topic topic, engine_presence_stats_fn *done,

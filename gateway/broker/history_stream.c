@@ -117,6 +117,23 @@ size_t stream_item_bytes(const struct history_item *item)
     return footprint(sizeof *item + (size_t)item->payload_bytes + item->info_bytes + item->tags_bytes);
 }
 
+/* How many of `count` items from `first` on are within the filter's bytes; *bytes becomes what they have. */
+static uint32_t within(const struct stream *stream, const struct history_filter *filter, uint32_t first,
+                       uint32_t count, uint64_t *bytes)
+{
+    uint64_t most = filter->bytes > 0 ? filter->bytes : UINT64_MAX;
+    *bytes = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct history_item *item = stream_at(stream, filter->reverse ? first - i : first + i)->item;
+        uint64_t more =
+            (uint64_t)HISTORY_ITEM_BYTES + item->payload_bytes + item->info_bytes + item->tags_bytes;
+        if (*bytes + more > most && (i > 0 || filter->demand == HISTORY_WHOLE))
+            return i;
+        *bytes += more;
+    }
+    return count;
+}
+
 void stream_select(const struct stream *stream, const struct history_filter *filter,
                    struct history_page *page, uint32_t *first)
 {
@@ -137,8 +154,19 @@ void stream_select(const struct stream *stream, const struct history_filter *fil
         }
     }
     uint64_t found = high >= low ? high - low + 1 : 0;
-    page->count = found < filter->limit ? (uint32_t)found : filter->limit;
-    page->recovered = page->continuous && !filter->reverse && page->count == stream->top - since.offset;
-    if (page->count > 0)
+    uint32_t count = found < filter->limit ? (uint32_t)found : filter->limit;
+    bool whole = filter->since_set && filter->demand == HISTORY_WHOLE;
+    if (filter->since_set && filter->demand != HISTORY_ANY && !page->continuous)
+        count = 0;
+    /* Who wants all or nothing, and cannot take all, is told so without a look at them. */
+    if (whole && filter->bytes > 0 && (uint64_t)count * HISTORY_ITEM_BYTES > filter->bytes)
+        count = 0;
+    if (count > 0)
         *first = (uint32_t)((filter->reverse ? high : low) - stream_first(stream));
+    page->count = within(stream, filter, *first, count, &page->bytes);
+    page->recovered = page->continuous && !filter->reverse && page->count == stream->top - since.offset;
+    if (whole && !page->recovered)
+        page->count = 0;
+    if (page->count == 0)
+        page->bytes = 0;
 }

@@ -12,6 +12,7 @@
 struct presence_topic {
     struct list members;
     uint32_t clients, users;
+    uint64_t text_bytes; /* of all members */
     uint32_t hash;
     uint8_t name_bytes;
     char name[];
@@ -91,6 +92,12 @@ static size_t member_bytes(const struct presence_member *member)
     return sizeof *member + member->conn_info_bytes + member->chan_info_bytes;
 }
 
+/* What it says of itself. */
+static uint64_t text_bytes(const struct presence_member *member)
+{
+    return (uint64_t)member->user->name_bytes + member->conn_info_bytes + member->chan_info_bytes;
+}
+
 static struct presence_topic *find_topic(const struct presence *presence, struct engine_topic topic)
 {
     return table_find(&presence->topics, topic.hash, topic_equal, &topic);
@@ -168,6 +175,7 @@ static void link_member(struct presence *presence, struct presence_member *membe
     member->user = user;
     user->clients++;
     member->topic->clients++;
+    member->topic->text_bytes += text_bytes(member);
     list_append(&member->topic->members, &member->link);
     table_insert(&presence->members, member->hash, member);
     presence->bytes += footprint(member_bytes(member));
@@ -181,6 +189,7 @@ static void unlink_member(struct presence *presence, struct presence_member *mem
     table_remove(&presence->members, member->hash, member);
     list_remove(&member->link);
     presence->bytes -= footprint(member_bytes(member));
+    topic->text_bytes -= text_bytes(member);
     free(member);
     if (--user->clients == 0) {
         table_remove(&presence->users, user->hash, user);
@@ -291,7 +300,8 @@ uint32_t presence_visit(const struct presence *presence, struct engine_topic nam
             .chan_info_bytes = member->chan_info_bytes,
         };
         memcpy(entry.client, member->client, sizeof entry.client);
-        visit(context, &entry);
+        if (!visit(context, &entry))
+            break;
     }
     return topic->clients;
 }
@@ -301,7 +311,8 @@ struct presence_stats presence_stats(const struct presence *presence, struct eng
     const struct presence_topic *topic = find_topic(presence, name);
     if (!topic)
         return (struct presence_stats){0};
-    return (struct presence_stats){.clients = topic->clients, .users = topic->users};
+    return (struct presence_stats){
+        .clients = topic->clients, .users = topic->users, .text_bytes = topic->text_bytes};
 }
 
 uint64_t presence_bytes(const struct presence *presence)
@@ -315,9 +326,11 @@ bool presence_validate(const struct presence *presence)
     uint64_t cursor = 0, bytes = 0, clients = 0, listed = 0, users = 0, user_clients = 0;
     for (const struct presence_topic *topic; (topic = table_next(&presence->topics, &cursor));) {
         uint32_t members = 0;
+        uint64_t texts = 0;
         for (const struct list *link = topic->members.next; link != &topic->members; link = link->next) {
             const struct presence_member *member = LIST_ITEM(link, struct presence_member, link);
             bytes += footprint(member_bytes(member));
+            texts += text_bytes(member);
             members++;
             if (member->topic != topic || member->user->topic != topic)
                 return false;
@@ -326,7 +339,8 @@ bool presence_validate(const struct presence *presence)
         clients += topic->clients;
         users += topic->users;
         listed += members;
-        if (members == 0 || members != topic->clients || topic->users == 0 || topic->users > members)
+        if (members == 0 || members != topic->clients || topic->users == 0 || topic->users > members ||
+            texts != topic->text_bytes)
             return false;
     }
     cursor = 0;

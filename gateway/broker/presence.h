@@ -25,7 +25,7 @@ enum engine_result presence_add(struct presence *presence, struct engine_topic t
 /* False when the client is not there. */
 bool presence_remove(struct presence *presence, struct engine_topic topic,
                      const uint8_t client[PRESENCE_CLIENT_BYTES]);
-/* Returns how many there were. */
+/* Until `visit` returns false. Returns how many there are. */
 uint32_t presence_visit(const struct presence *presence, struct engine_topic topic,
                         engine_presence_visit_fn *visit, void *context);
 struct presence_stats presence_stats(const struct presence *presence, struct engine_topic topic);

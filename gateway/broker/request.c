@@ -64,7 +64,7 @@ void broker_request_destroy(struct broker_request *request)
         history_item_unref(request->items[i]);
     free((void *)request->items);
     if (request->gauge)
-        atomic_fetch_sub_explicit(request->gauge, request->json_bytes, memory_order_relaxed);
+        atomic_fetch_sub_explicit(request->gauge, request->gauged, memory_order_relaxed);
     free(request->json);
     free(request->top);
     order_unref(request->order);

@@ -89,10 +89,13 @@ struct broker_request {
     bool skip_history;     /* BROKER_PUBLISH */
     bool patient;          /* BROKER_PUBLISH: who asks holds back by itself, and is never told BROKER_BUSY */
     bool backend;          /* BROKER_PUBLISH: told BROKER_BUSY only when backends have to wait */
+    bool at_once;          /* BROKER_HISTORY: part of joining, does not wait in line (broker_work) */
     bool since_set;        /* BROKER_HISTORY and BROKER_SUBSCRIBE: items behind `since`, which stands below */
     bool reverse;          /* BROKER_HISTORY */
+    uint8_t demand;        /* enum history_demand, BROKER_HISTORY and BROKER_SUBSCRIBE */
     uint32_t
         limit; /* BROKER_HISTORY: items; 0: the position only. BROKER_PRESENCE: bytes of JSON; 0: no limit */
+    uint64_t room; /* BROKER_HISTORY and BROKER_SUBSCRIBE: bytes of items, as history_filter has them */
     struct stream_position since;
     struct order *order; /* BROKER_ORDER: a reference */
 
@@ -103,11 +106,13 @@ struct broker_request {
     struct stream_position position; /* top of the stream; epoch 0: there is none */
     struct history_item **items;
     size_t item_count;
+    uint64_t item_bytes; /* as history_page has them */
     uint64_t clients, users;
     char *json; /* malloc()ed */
     size_t json_bytes;
     struct broker_top *top;  /* malloc()ed */
-    _Atomic uint64_t *gauge; /* the broker's, of json_bytes that wait to be read; NULL: not counted */
+    _Atomic uint64_t *gauge; /* the broker's, of what its answers hold; NULL: not counted */
+    uint64_t gauged;         /* of that, this one's */
 };
 
 /* What of a connection's subscription the reactor keeps and the broker must know. */

@@ -7,7 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SMALL_FRAME_BYTES = 2048 };
+enum {
+    SMALL_FRAME_BYTES = 2048,
+    MISSED_MAX =
+        4 * 1024 * 1024, /* bytes that who comes with ?since= is sent at once, of what it has missed */
+};
 
 /* The adapter's view of a connection while one of its callbacks runs. */
 struct link {
@@ -268,6 +272,8 @@ static void join_by_answer(struct link *link, const struct transfer_item *item)
         }
         request->since_set = record->since_set;
         request->flags = record->since_set ? SUBSCRIPTION_POSITIONED : 0;
+        request->demand = HISTORY_CONTINUOUS;
+        request->room = MISSED_MAX;
         request->since =
             (struct stream_position){.offset = record->since_offset, .epoch = record->since_epoch};
         (void)link_join(&link->base, request);

@@ -7,7 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH_MESSAGES = 64, BATCH_BYTES = TLS_RECORD_PLAINTEXT_MAX, PREFETCH = 4 };
+enum {
+    BATCH_MESSAGES = 64,
+    BATCH_BYTES = TLS_RECORD_PLAINTEXT_MAX,
+    PREFETCH = 4,
+    MISSED_BYTES = 4096, /* of missed publications: as much work as a connection served */
+};
 
 /* What a topic is sending now. */
 struct batch {
@@ -134,14 +139,15 @@ static size_t message_wire_bytes(const struct message *message)
     return most;
 }
 
-/* Connections whose answers have had their turn join; returns how many. */
+/* Connections whose answers have had their turn join; returns how much work that was: what they have missed
+ * is written for each of them alone. */
 static uint32_t join_answered(struct fanout *fanout, struct topic *topic, uint32_t most)
 {
     uint32_t joined = 0;
     while (topic->pending_head && !delivery_message(topic->pending_head) && joined < most) {
         struct broker_request *answer = (struct broker_request *)pending_pop(topic);
+        joined += 1 + (uint32_t)(answer->item_bytes / MISSED_BYTES);
         conn_joined(fanout->pool, topics_index(&fanout->pool->topics, topic), answer);
-        joined++;
     }
     return joined;
 }

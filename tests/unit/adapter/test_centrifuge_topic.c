@@ -124,7 +124,7 @@ static void unanswered_requests_are_bounded(void **state)
 {
     struct fake *f = *state;
     fake_connect_user(f);
-    for (int i = 0; i < 1000; i++)
+    for (int i = 0; i < 1024; i++)
         say(f, PUBLISH("users:a"));
     hear_nothing(f);
     say(f, PUBLISH("users:a"));
@@ -133,7 +133,28 @@ static void unanswered_requests_are_bounded(void **state)
     hear(f, "{\"id\":5,\"publish\":{}}");
     say(f, PUBLISH("users:a"));
     hear_nothing(f);
-    assert_int_equal(f->request_count, 1000);
+    assert_int_equal(f->request_count, 1024);
+}
+
+/* One is a few bytes, and may be answered with thousands as many. */
+static void questions_about_a_topic_weigh_more_than_other_requests(void **state)
+{
+    struct fake *f = *state;
+    fake_connect(f);
+    for (int i = 0; i < 128; i++)
+        say(f, "{\"id\":5,\"presence\":{\"channel\":\"room:a\"}}\n{\"id\":5,\"history\":{\"channel\":\"kept:"
+               "a\"}}");
+    hear_nothing(f);
+    say(f, "{\"id\":5,\"presence_stats\":{\"channel\":\"room:a\"}}");
+    hear_error(f, 5, 111);
+    answer_failed(f, BROKER_PRESENCE, "room:a", BROKER_TOO_LARGE);
+    hear_error(f, 5, 106);
+    for (int i = 0; i < 4; i++)
+        say(f, "{\"id\":5,\"presence_stats\":{\"channel\":\"room:a\"}}");
+    hear_nothing(f);
+    say(f, "{\"id\":5,\"presence_stats\":{\"channel\":\"room:a\"}}");
+    hear_error(f, 5, 111);
+    assert_int_equal(f->request_count, 255 + 4);
 }
 
 static void the_backend_may_change_what_is_published_or_refuse_it(void **state)
@@ -436,6 +457,7 @@ int main(void)
         T(a_publication_without_data_is_a_bad_request),
         T(what_the_broker_refuses_is_told),
         T(unanswered_requests_are_bounded),
+        T(questions_about_a_topic_weigh_more_than_other_requests),
         T(the_backend_may_change_what_is_published_or_refuse_it),
         T(presence_is_passed_on_as_the_broker_wrote_it),
         T(presence_that_is_not_kept_is_not_available),

@@ -79,12 +79,13 @@ static void on_presence_remove(void *context, enum engine_result result, bool re
     outcome->removed = removed;
 }
 
-static void on_visit(void *context, const struct presence_entry *entry)
+static bool on_visit(void *context, const struct presence_entry *entry)
 {
     struct outcome *outcome = context;
     assert_int_equal(outcome->calls, 0); /* visits come before the end */
     outcome->visits++;
     memcpy(outcome->user, entry->user, entry->user_bytes);
+    return true;
 }
 
 static void on_presence_get(void *context, enum engine_result result, uint32_t entries)

@@ -54,7 +54,7 @@ struct bench {
     uint64_t now_ms, latest_ms;
     unsigned seed, serial, new_epochs;
     bool bounded; /* by memory: less may be stored than the model says */
-    uint64_t recovered, refused, read_all;
+    uint64_t recovered, refused, read_all, short_of_room, nothing_for_the_whole;
 };
 
 static unsigned pick(struct bench *bench, unsigned below)
@@ -268,6 +268,13 @@ static void read_all(struct bench *bench, struct model_topic *topic)
     bench->read_all++;
 }
 
+static uint64_t bytes_of(unsigned serial)
+{
+    struct body body;
+    const struct history_contents *contents = body_of(serial, &body);
+    return HISTORY_ITEM_BYTES + contents->payload_bytes + contents->info_bytes + contents->tags_bytes;
+}
+
 static void check_page(struct bench *bench, const struct model_topic *topic, struct history_filter filter,
                        const struct history_page *page)
 {
@@ -287,11 +294,27 @@ static void check_page(struct bench *bench, const struct model_topic *topic, str
         else if (next > low)
             low = next;
     }
-    uint64_t expected = high >= low ? high - low + 1 : 0;
-    bool cut = expected > filter.limit;
-    assert_int_equal(page->count, cut ? filter.limit : expected);
+    uint64_t all = high >= low ? high - low + 1 : 0, expected = all < filter.limit ? all : filter.limit;
+    if (filter.since_set && filter.demand != HISTORY_ANY && !continuous)
+        expected = 0;
+    uint64_t bytes = 0;
+    for (uint64_t i = 0; i < expected; i++) {
+        uint64_t more = bytes_of(at_offset(topic, filter.reverse ? high - i : low + i)->serial);
+        if (filter.bytes > 0 && bytes + more > filter.bytes && (i > 0 || filter.demand == HISTORY_WHOLE)) {
+            bench->short_of_room++;
+            expected = i;
+        } else
+            bytes += more;
+    }
+    bool recovered = continuous && !filter.reverse && expected == all;
+    if (filter.since_set && filter.demand == HISTORY_WHOLE && !recovered) {
+        bench->nothing_for_the_whole += all > 0;
+        expected = bytes = 0;
+    }
+    assert_int_equal(page->count, expected);
+    assert_int_equal(page->bytes, bytes);
     assert_int_equal(page->continuous, continuous);
-    assert_int_equal(page->recovered, continuous && !filter.reverse && !cut);
+    assert_int_equal(page->recovered, recovered);
     take_items(bench, topic, page, filter.reverse ? high : low, filter.reverse ? -1 : 1);
 }
 
@@ -302,6 +325,8 @@ static void read_some(struct bench *bench, struct model_topic *topic)
         .since_set = pick(bench, 3) > 0,
         .limit = pick(bench, 3) == 0 ? UINT32_MAX : pick(bench, 20),
         .reverse = pick(bench, 2),
+        .demand = (enum history_demand)pick(bench, 3),
+        .bytes = pick(bench, 2) ? 0 : 1 + pick(bench, 4000),
     };
     if (filter.since_set) {
         filter.since.offset = topic->top + 1 - (topic->top + 1) * pick(bench, 100) / 90;
@@ -438,6 +463,8 @@ static void run(unsigned seed, uint64_t bound, uint64_t least_recovered, uint64_
         (unsigned long long)bench->history.counters.evicted_ttl,
         (unsigned long long)bench->history.counters.evicted_memory);
     assert_true(bench->recovered > least_recovered && bench->refused > least_refused);
+    if (bound != 1) /* which leaves next to nothing to read */
+        assert_true(bench->short_of_room > 50 && bench->nothing_for_the_whole > 50);
     assert_true(bench->new_epochs > 20 && bench->new_epochs <= bench->history.counters.streams_expired +
                                                                    bench->history.counters.streams_evicted);
     assert_true((bench->history.counters.evicted_memory > 0) == (bound > 0));

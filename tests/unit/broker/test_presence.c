@@ -54,7 +54,7 @@ static bool same_text(const char *a, size_t a_bytes, const char *b, size_t b_byt
     return a_bytes == b_bytes && (a_bytes == 0 || (a && b && memcmp(a, b, a_bytes) == 0));
 }
 
-static void visit(void *context, const struct presence_entry *entry)
+static bool visit(void *context, const struct presence_entry *entry)
 {
     struct bench *bench = context;
     unsigned client = entry->client[0] ? entry->client[0] : entry->client[15];
@@ -72,6 +72,7 @@ static void visit(void *context, const struct presence_entry *entry)
         same_text(entry->conn_info, entry->conn_info_bytes, expected.conn_info, expected.conn_info_bytes));
     assert_true(
         same_text(entry->chan_info, entry->chan_info_bytes, expected.chan_info, expected.chan_info_bytes));
+    return true;
 }
 
 static struct presence_stats model_stats(const struct bench *bench, unsigned topic)
@@ -85,6 +86,9 @@ static struct presence_stats model_stats(const struct bench *bench, unsigned top
         stats.clients++;
         stats.users += !users[model->user];
         users[model->user] = true;
+        char texts[3][32];
+        struct presence_entry entry = entry_of(c, model->user, model->version, texts);
+        stats.text_bytes += entry.user_bytes + entry.conn_info_bytes + entry.chan_info_bytes;
     }
     return stats;
 }
@@ -95,6 +99,7 @@ static void check_topic(struct bench *bench, unsigned topic)
     struct presence_stats stats = presence_stats(&bench->presence, topic_of(bench, topic));
     assert_int_equal(stats.clients, expected.clients);
     assert_int_equal(stats.users, expected.users);
+    assert_int_equal(stats.text_bytes, expected.text_bytes);
     bench->topic = topic;
     memset(bench->seen, 0, sizeof bench->seen);
     assert_int_equal(presence_visit(&bench->presence, topic_of(bench, topic), visit, bench),
@@ -188,11 +193,35 @@ static void without_a_bound_a_topic_takes_many(void **state)
     presence_fini(&bench.presence); /* frees all that is still there */
 }
 
+static bool visit_two(void *context, const struct presence_entry *entry)
+{
+    (void)entry;
+    return ++*(unsigned *)context < 2;
+}
+
+static void a_visitor_who_has_enough_is_shown_no_more(void **state)
+{
+    (void)state;
+    static struct bench bench;
+    bench_init(&bench);
+    unsigned visited = 0;
+    for (unsigned client = 1; client < 10; client++) {
+        struct presence_entry entry = {.user = ""};
+        client_id(client, entry.client);
+        enum presence_change change;
+        assert_int_equal(presence_add(&bench.presence, topic_of(&bench, 0), &entry, 0, &change), ENGINE_OK);
+    }
+    assert_int_equal(presence_visit(&bench.presence, topic_of(&bench, 0), visit_two, &visited), 9);
+    assert_int_equal(visited, 2);
+    presence_fini(&bench.presence);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_comings_and_goings_agree_with_an_array),
         cmocka_unit_test(without_a_bound_a_topic_takes_many),
+        cmocka_unit_test(a_visitor_who_has_enough_is_shown_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,8 +12,9 @@ struct broker_bench {
     struct bench *bench;
     struct engine *engine;
     struct broker *broker;
-    struct mailbox mail;         /* the reactor's */
-    uint64_t answer_bytes, busy; /* of the mail taken so far: JSON, refusals */
+    struct mailbox mail;                         /* the reactor's */
+    uint64_t answers, answer_bytes, items, busy; /* of the mail taken so far: how many, their JSON, their
+                                                    references to publications, refusals */
 };
 
 /* The rules of `settings` must live as long. inflight_bytes 0: no bound. */
@@ -47,6 +48,8 @@ BENCH void broker_bench_take_mail(struct broker_bench *own)
         next_node = node->next;
         struct mail *mail = (struct mail *)node;
         if (mail->kind == MAIL_REQUEST) {
+            own->answers++;
+            own->items += ((struct broker_request *)mail)->item_count;
             own->answer_bytes += ((struct broker_request *)mail)->json_bytes;
             own->busy += ((struct broker_request *)mail)->result == BROKER_BUSY;
         }
@@ -64,10 +67,11 @@ BENCH void broker_bench_settle(struct broker_bench *own)
 {
     do {
         broker_drain_mail(own->broker);
-        broker_flush(own->broker);
+        (void)broker_work(own->broker, UINT64_MAX);
         broker_bench_take_mail(own);
         bench_settle(own->bench);
-    } while (mailbox_pending(broker_mailbox(own->broker)) || mailbox_pending(&own->mail));
+    } while (mailbox_pending(broker_mailbox(own->broker)) || mailbox_pending(&own->mail) ||
+             broker_has_work(own->broker));
 }
 
 /* Ends every connection, as at the end of a drain. */

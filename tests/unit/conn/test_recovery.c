@@ -228,6 +228,48 @@ static void whoever_counts_from_a_position_is_closed_rather_than_left_without_a_
     stage_free(stage);
 }
 
+static void who_has_missed_very_much_is_sent_it_in_parts(void **state)
+{
+    (void)state;
+    enum { MISSED = 6000, AT_ONCE = 4 * 1024 * 1024 };
+    struct stage *stage = stage_new(1);
+    stage->rule.history_size = MISSED;
+    stage->own.bench->settings.limits.outbox_bytes =
+        0; /* all at once is the gateway's choice, not the client's */
+    char payload[1000];
+    for (int i = 1; i <= MISSED; i++) {
+        memset(payload, ' ', sizeof payload);
+        payload[snprintf(payload, sizeof payload, "%d", i)] = ' ';
+        assert_true(broker_publish(stage->own.broker, "t", 1, payload, sizeof payload) >= 0);
+    }
+    uint64_t since = 0;
+    for (int part = 0; part < 2; part++) {
+        stage->own.bench->like =
+            (struct transfer_record){.ask_broker = 1, .since_set = 1, .since_offset = since};
+        struct peer peer = peer_open(stage->own.bench, 0, "t", 0);
+        broker_bench_settle(&stage->own);
+        peer_expect_101(stage->own.bench, &peer);
+        peer_drain(stage->own.bench, &peer);
+        static uint8_t got[64 * KIB];
+        struct frame frame;
+        bool closed = false;
+        while (peer_next(&peer, &frame, got)) {
+            assert_false(closed);
+            closed = frame.opcode == WS_CLOSE;
+            if (closed)
+                assert_int_equal(got[0] << 8 | got[1], 1013);
+            else
+                assert_int_equal(strtoull((const char *)got, NULL, 10), ++since);
+        }
+        assert_int_equal(closed, part == 0);
+        if (part == 0)
+            assert_in_range(since, AT_ONCE / 1100, AT_ONCE / 1000);
+        peer_fini(&peer);
+    }
+    assert_int_equal(since, MISSED);
+    stage_free(stage);
+}
+
 /* Whoever has seen the 101 is reached by what is published from then on: so the broker is asked before. */
 static void the_broker_is_asked_before_the_upgrade_is_answered(void **state)
 {
@@ -326,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(whoever_comes_back_misses_nothing_and_sees_nothing_twice),
         cmocka_unit_test(a_topic_with_max_subscribers_refuses_one_more),
+        cmocka_unit_test(who_has_missed_very_much_is_sent_it_in_parts),
         cmocka_unit_test(the_broker_is_asked_before_the_upgrade_is_answered),
         cmocka_unit_test(who_leaves_before_the_answer_is_not_joined),
         cmocka_unit_test(interest_in_a_topic_does_not_pause_while_another_is_joined),
