@@ -296,26 +296,24 @@ static void route(struct acceptor *acceptor, struct pending *pending, const stru
     }
 }
 
-void pending_request(struct acceptor *acceptor, struct pending *pending)
+enum parse_result pending_read_request(const struct acceptor *acceptor, struct pending *pending,
+                                       struct http_request *request)
 {
     const struct settings *settings = acceptor->shared->settings;
     size_t max_body = settings->demo.enabled ? settings->limits.message_bytes : 0;
-    struct http_request request;
-    switch (http_request_parse((const char *)pending->plain.data, pending->plain.len, max_body, &request)) {
-    case PARSE_MORE:
-        return;
-    case PARSE_BAD:
-        refuse(acceptor, pending, request.status, request.error, failure_of(request.status));
-        if (pending->state == PENDING_RESPONSE)
-            log_response(acceptor, pending, NULL);
-        return;
-    case PARSE_OK:
-        break;
-    }
-    if (pending->refusal != HANDSHAKE_FAILURE_COUNT)
+    return http_request_read((const char *)pending->plain.data, pending->plain.len, max_body,
+                             &pending->progress, request);
+}
+
+void pending_request(struct acceptor *acceptor, struct pending *pending, enum parse_result result,
+                     const struct http_request *request)
+{
+    if (result == PARSE_BAD)
+        refuse(acceptor, pending, request->status, request->error, failure_of(request->status));
+    else if (pending->refusal != HANDSHAKE_FAILURE_COUNT)
         pending_turn_away(acceptor, pending, (enum handshake_failure)pending->refusal);
-    else if (pending_identify(acceptor, pending, &request))
-        route(acceptor, pending, &request);
+    else if (pending_identify(acceptor, pending, request))
+        route(acceptor, pending, request);
     if (pending->state == PENDING_RESPONSE)
-        log_response(acceptor, pending, &request);
+        log_response(acceptor, pending, result == PARSE_OK ? request : NULL);
 }

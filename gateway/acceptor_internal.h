@@ -46,6 +46,7 @@ struct pending {
     struct tls_direction read, write; /* once the handshake is done */
     struct buffer raw;                /* received, not yet opened or handed to OpenSSL */
     struct buffer plain;              /* the request so far */
+    struct http_progress progress;    /* and how far it was looked at */
     struct buffer out;                /* to send, ready for the wire */
 };
 
@@ -160,7 +161,12 @@ bool pending_identify(struct acceptor *acceptor, struct pending *pending, const 
 /* acceptor_http.c: what a request gets. */
 /* Answers a client that may not come, whatever was or will be asked. */
 void pending_turn_away(struct acceptor *acceptor, struct pending *pending, enum handshake_failure why);
-void pending_request(struct acceptor *acceptor, struct pending *pending);
+/* Reads the request as far as it has come; what it says stands in `plain`. */
+enum parse_result pending_read_request(const struct acceptor *acceptor, struct pending *pending,
+                                       struct http_request *request) __attribute__((warn_unused_result));
+/* Answers what pending_read_request() has read, PARSE_OK or PARSE_BAD, or transfers the connection. */
+void pending_request(struct acceptor *acceptor, struct pending *pending, enum parse_result result,
+                     const struct http_request *request);
 void pending_publish_answer(struct acceptor *acceptor, struct broker_request *answer);
 
 /* Answers with an error and ends the connection; `extra`: header lines. */

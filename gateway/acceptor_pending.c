@@ -210,18 +210,19 @@ static void fail_record(struct acceptor *acceptor, struct pending *pending, enum
     pending_continue(acceptor, pending);
 }
 
-/* Opens records into `plain` until a request is whole. False: nothing more can be done now. */
-static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
+/* Opens the record that stands `*used` bytes into `raw`. False: nothing more can be done now. */
+static bool open_one_record(struct acceptor *acceptor, struct pending *pending, size_t *used)
 {
     struct tls_opened opened;
     enum parse_result result = tls_record_open(acceptor->crypto, &pending->read, pending->suite,
-                                               pending->raw.data, pending->raw.len, &opened);
+                                               pending->raw.data + *used, pending->raw.len - *used, &opened);
     if (result == PARSE_MORE)
         return false;
     if (result == PARSE_BAD) {
         fail_record(acceptor, pending, opened.alert);
         return false;
     }
+    *used += opened.record_bytes;
     struct tls_fragment fragment = {0};
     struct tls_post_result post =
         tls_post_record(acceptor->crypto, &pending->read, pending->suite, &fragment, &opened);
@@ -243,7 +244,6 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
             pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
             return false;
         }
-        buffer_consume(&pending->raw, opened.record_bytes);
         return queue_out(acceptor, pending, record, bytes) && flush_out(acceptor, pending, false);
     }
     case TLS_EVENT_NONE:
@@ -263,12 +263,27 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending)
         fail_record(acceptor, pending, post.alert);
         return false;
     }
-    buffer_consume(&pending->raw, opened.record_bytes);
     return true;
+}
+
+/* A request may stand in several records: after each it is asked whether it is whole, so that none behind it
+ * is opened. An answer to a KeyUpdate goes out whole before anybody else may write. */
+static enum parse_result read_records(struct acceptor *acceptor, struct pending *pending,
+                                      struct http_request *request)
+{
+    enum parse_result result = PARSE_MORE;
+    size_t used = 0;
+    while (result == PARSE_MORE && used < pending->raw.len && !pending->out.len &&
+           open_one_record(acceptor, pending, &used))
+        result = pending_read_request(acceptor, pending, request);
+    buffer_consume(&pending->raw, used); /* all at once: a record may be as small as a byte */
+    return result;
 }
 
 static void step_http(struct acceptor *acceptor, struct pending *pending)
 {
+    struct http_request request;
+    enum parse_result result;
     if (pending->transport == TRANSPORT_WS) {
         struct buffer raw = pending->raw;
         pending->raw = (struct buffer){0};
@@ -278,16 +293,12 @@ static void step_http(struct acceptor *acceptor, struct pending *pending)
             pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
             return;
         }
-        if (pending->plain.len)
-            pending_request(acceptor, pending);
-        return;
+        result = pending_read_request(acceptor, pending, &request);
+    } else {
+        result = read_records(acceptor, pending, &request);
     }
-    /* A request may stand in several records; ask after each whether it is whole, so that no more than one is
-     * opened too many. An answer to a KeyUpdate goes out whole before anybody else may write. */
-    while (pending->state == PENDING_HTTP && pending->raw.len && !pending->out.len &&
-           open_one_record(acceptor, pending))
-        if (pending->plain.len)
-            pending_request(acceptor, pending);
+    if (result != PARSE_MORE)
+        pending_request(acceptor, pending, result, &request);
 }
 
 void pending_step(struct acceptor *acceptor, struct pending *pending)

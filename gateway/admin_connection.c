@@ -22,6 +22,7 @@ void admin_connection_release_input(struct admin *admin, struct connection *conn
         admin->held_bytes -= connection->in_room - IN_BYTES_FIRST;
     free(connection->in);
     connection->in = NULL;
+    connection->progress = (struct http_progress){0};
     connection->in_bytes = connection->in_room = 0;
 }
 
@@ -211,6 +212,7 @@ static bool ask_broker(struct admin *admin, struct connection *connection, const
 static void consume(struct connection *connection, size_t bytes)
 {
     connection->in_bytes -= bytes;
+    connection->progress = (struct http_progress){0};
     memmove(connection->in, connection->in + bytes, connection->in_bytes);
 }
 
@@ -296,8 +298,8 @@ static void process_input(struct admin *admin, struct connection *connection)
 {
     struct http_request request;
     struct admin_response response;
-    enum parse_result result =
-        http_request_parse(connection->in, connection->in_bytes, admin->body_bytes_max, &request);
+    enum parse_result result = http_request_read(connection->in, connection->in_bytes, admin->body_bytes_max,
+                                                 &connection->progress, &request);
     if (result == PARSE_MORE) {
         admin_connection_set_events(admin, connection, EPOLLIN);
         return;

@@ -53,7 +53,8 @@ struct connection {
     bool go_on;                /* the job has an answer, or was told to come back */
     char *in;                  /* NULL while nothing was read */
     size_t in_bytes, in_room;
-    char *out; /* one response */
+    struct http_progress progress; /* of the request at its beginning */
+    char *out;                     /* one response */
     size_t out_bytes, out_sent;
     struct admin_live *live; /* NULL: it does not stream */
     bool wants_status;       /* WAITING for topics, with the status to be answered */

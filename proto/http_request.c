@@ -1,6 +1,6 @@
-/* One HTTP/1.1 request: a strict look at the raw head, then http-parser for its structure, then the rules
- * between fields. */
-#include "proto/http_request.h"
+/* One HTTP/1.1 request: a strict look at the raw head (http_head.c), then http-parser for its structure, then
+ * the rules between fields. */
+#include "proto/http_head.h"
 
 #include <string.h>
 #include <strings.h>
@@ -9,124 +9,6 @@
 #define http_method http_parser_method
 #include <http_parser.h>
 #undef http_method
-
-static enum parse_result bad(struct http_request *out, int status, const char *error)
-{
-    out->status = status;
-    out->error = error;
-    return PARSE_BAD;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
-static bool is_alnum(char c)
-{
-    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-/* RFC 9110 §5.6.2 */
-static bool is_token_char(char c)
-{
-    return is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-/* RFC 9110 §5.5: visible characters, space, tab, and bytes above 0x7f */
-static bool is_value_char(char c)
-{
-    unsigned char byte = (unsigned char)c;
-    return byte == '\t' || (byte >= 0x20 && byte != 0x7f);
-}
-
-/* http-parser, as distributions build it, takes bare LF, several spaces in the request line, spaces in field
- * names and folded lines, all of which another HTTP implementation before or behind us may read differently.
- * So every line of the head is checked here first, for exactly the grammar of RFC 9112 §3 and §5. A line may
- * still be incomplete (`whole` false): then it must be a beginning of a valid one. */
-static enum parse_result check_request_line(const char *line, size_t len, bool whole,
-                                            struct http_request *out)
-{
-    static const char version[] = "HTTP/d.d";
-    size_t at = 0;
-    while (at < len && is_token_char(line[at]))
-        at++;
-    if (at < len && (line[at] != ' ' || at == 0))
-        return bad(out, 400, "malformed method");
-    size_t target = ++at;
-    for (; at < len && line[at] != ' '; at++) {
-        /* Bytes above 0x7f fail one of the two comparisons, whether char is signed or not. */
-        if (line[at] <= ' ' || line[at] > '~' || line[at] == '#')
-            return bad(out, 400, "request target has characters that must be percent-encoded");
-        /* "*" passes, so that the preface of HTTP/2 gets as far as its version; read_head() refuses it. */
-        if (at == target && line[at] != '/' && line[at] != '*')
-            return bad(out, 400, "request target is not a path");
-    }
-    if (at < len && at == target)
-        return bad(out, 400, "request target is missing");
-    at++;
-    for (size_t i = 0; i < sizeof(version) - 1 && at < len; i++, at++) {
-        if (version[i] == 'd' ? !is_digit(line[at]) : line[at] != version[i])
-            return bad(out, 400, "malformed HTTP version");
-        if (i == strlen("HTTP/") && line[at] != '1')
-            return bad(out, 505, "only HTTP/1.x is spoken here");
-    }
-    if (at < len)
-        return bad(out, 400, "characters after the HTTP version");
-    if (whole && (at > len || !is_digit(line[len - 1]) || line[len - 2] != '.'))
-        return bad(out, 400, "request line is incomplete");
-    return PARSE_OK;
-}
-
-static enum parse_result check_field_line(const char *line, size_t len, bool whole, struct http_request *out)
-{
-    if (len > 0 && (line[0] == ' ' || line[0] == '\t'))
-        return bad(out, 400, "folded header line");
-    size_t at = 0;
-    while (at < len && is_token_char(line[at]))
-        at++;
-    if (at < len && (line[at] != ':' || at == 0))
-        return bad(out, 400, "malformed header name");
-    if (at == len && whole)
-        return bad(out, 400, "header line without a colon");
-    for (at++; at < len; at++) {
-        if (!is_value_char(line[at]))
-            return bad(out, 400, "control character in a header value");
-    }
-    return PARSE_OK;
-}
-
-/* Checks the head as far as it has arrived; PARSE_OK sets head_bytes. */
-static enum parse_result check_head(const char *data, size_t len, struct http_request *out)
-{
-    size_t limit = len < HTTP_HEAD_MAX ? len : HTTP_HEAD_MAX;
-    size_t start = 0;
-    for (size_t line = 0;; line++) {
-        const char *newline = memchr(data + start, '\n', limit - start);
-        size_t end = newline != NULL ? (size_t)(newline - data) : limit;
-        bool cr = end > start && data[end - 1] == '\r';
-        size_t text = end - start - cr;
-        if (newline != NULL && !cr)
-            return bad(out, 400, "line ends without CR");
-        if (newline != NULL && text == 0 && line > 0) {
-            out->head_bytes = end + 1;
-            return PARSE_OK;
-        }
-        if (line > HTTP_HEADERS_MAX && text > 0)
-            return bad(out, 431, "too many headers");
-        enum parse_result result = line == 0 ? check_request_line(data + start, text, newline != NULL, out)
-                                             : check_field_line(data + start, text, newline != NULL, out);
-        if (result == PARSE_BAD)
-            return PARSE_BAD;
-        if (newline == NULL) {
-            if (limit < HTTP_HEAD_MAX)
-                return PARSE_MORE;
-            return line == 0 ? bad(out, 414, "request line is too long")
-                             : bad(out, 431, "headers are too long");
-        }
-        start = end + 1;
-    }
-}
 
 /* What the callbacks of http-parser gather. */
 struct reading {
@@ -217,7 +99,7 @@ static int on_field(http_parser *parser, const char *at, size_t len)
 
 static int refuse(struct reading *reading, int status, const char *error)
 {
-    (void)bad(reading->out, status, error);
+    (void)http_bad(reading->out, status, error);
     return 1;
 }
 
@@ -266,7 +148,7 @@ static int on_head_complete(http_parser *parser)
 static bool host_is_plain(struct http_slice host)
 {
     for (size_t i = 0; i < host.len; i++) {
-        if (!is_alnum(host.data[i]) && strchr("-._~%!$&'()*+;=:[]", host.data[i]) == NULL)
+        if (!http_is_alnum(host.data[i]) && strchr("-._~%!$&'()*+;=:[]", host.data[i]) == NULL)
             return false;
     }
     return true;
@@ -288,9 +170,9 @@ static enum parse_result read_head(const char *data, struct reading *reading)
     if (out->status != 0)
         return PARSE_BAD;
     if (HTTP_PARSER_ERRNO(&parser) != HPE_OK)
-        return bad(out, 400, http_errno_description(HTTP_PARSER_ERRNO(&parser)));
+        return http_bad(out, 400, http_errno_description(HTTP_PARSER_ERRNO(&parser)));
     if (!reading->head_complete || used != out->head_bytes)
-        return bad(out, 400, "malformed head");
+        return http_bad(out, 400, "malformed head");
 
     out->method = parser.method == HTTP_GET    ? HTTP_METHOD_GET
                   : parser.method == HTTP_HEAD ? HTTP_METHOD_HEAD
@@ -299,7 +181,7 @@ static enum parse_result read_head(const char *data, struct reading *reading)
     out->version_minor = (uint8_t)parser.http_minor;
     out->keep_alive = !reading->has_close && (out->version_minor > 0 || reading->has_keep_alive);
     if (reading->target.len == 0 || reading->target.data[0] != '/')
-        return bad(out, 400, "request target is not a path");
+        return http_bad(out, 400, "request target is not a path");
     out->path = reading->target;
     const char *mark = memchr(out->path.data, '?', out->path.len);
     if (mark != NULL) {
@@ -307,9 +189,9 @@ static enum parse_result read_head(const char *data, struct reading *reading)
         out->path.len = (size_t)(mark - out->path.data);
     }
     if (out->host.len == 0 && out->version_minor > 0)
-        return bad(out, 400, "Host is missing");
+        return http_bad(out, 400, "Host is missing");
     if (!host_is_plain(out->host))
-        return bad(out, 400, "Host is malformed");
+        return http_bad(out, 400, "Host is malformed");
     return PARSE_OK;
 }
 
@@ -319,15 +201,15 @@ static enum parse_result read_content_length(const struct reading *reading, size
     struct http_slice text = reading->content_length;
     uint64_t value = 0;
     if (text.len == 0)
-        return bad(reading->out, 400, "malformed Content-Length");
+        return http_bad(reading->out, 400, "malformed Content-Length");
     for (size_t i = 0; i < text.len; i++) {
-        if (!is_digit(text.data[i]))
-            return bad(reading->out, 400, "malformed Content-Length");
+        if (!http_is_digit(text.data[i]))
+            return http_bad(reading->out, 400, "malformed Content-Length");
         if (value < UINT64_C(1000000000000000000))
             value = value * 10 + (uint64_t)(text.data[i] - '0');
     }
     if (value > max_body)
-        return bad(reading->out, 413, "body is too long");
+        return http_bad(reading->out, 413, "body is too long");
     *bytes = (size_t)value;
     return PARSE_OK;
 }
@@ -339,32 +221,41 @@ static enum parse_result read_body(const char *data, size_t len, size_t max_body
     bool has_length = (reading->seen & 1u << SEEN_CONTENT_LENGTH) != 0;
     size_t bytes = 0;
     if (reading->has_transfer_encoding)
-        return has_length ? bad(out, 400, "Content-Length together with Transfer-Encoding")
-                          : bad(out, 411, "Transfer-Encoding is not supported: send Content-Length");
+        return has_length ? http_bad(out, 400, "Content-Length together with Transfer-Encoding")
+                          : http_bad(out, 411, "Transfer-Encoding is not supported: send Content-Length");
     if (has_length && read_content_length(reading, max_body, &bytes) == PARSE_BAD)
         return PARSE_BAD;
     if (out->method == HTTP_METHOD_GET && out->upgrade_websocket && out->connection_upgrade && bytes > 0)
-        return bad(out, 400, "an upgrade request has no body");
-    if (len - out->head_bytes < bytes)
+        return http_bad(out, 400, "an upgrade request has no body");
+    out->request_bytes = out->head_bytes + bytes;
+    if (len < out->request_bytes)
         return PARSE_MORE;
     out->body = (struct http_slice){data + out->head_bytes, bytes};
-    out->request_bytes = out->head_bytes + bytes;
     return PARSE_OK;
 }
 
-enum parse_result http_request_parse(const char *data, size_t len, size_t max_body, struct http_request *out)
+enum parse_result http_request_read(const char *data, size_t len, size_t max_body,
+                                    struct http_progress *progress, struct http_request *out)
 {
     *out = (struct http_request){0};
-    if (len == 0)
+    if (len <= progress->at || len < progress->need)
         return PARSE_MORE;
-    enum parse_result result = check_head(data, len, out);
+    enum parse_result result = http_head_check(data, len, progress, out);
     if (result != PARSE_OK)
         return result;
     struct reading reading = {.out = out};
     result = read_head(data, &reading);
     if (result != PARSE_OK)
         return result;
-    return read_body(data, len, max_body, &reading);
+    result = read_body(data, len, max_body, &reading);
+    progress->need = out->request_bytes;
+    return result;
+}
+
+enum parse_result http_request_parse(const char *data, size_t len, size_t max_body, struct http_request *out)
+{
+    struct http_progress none = {0};
+    return http_request_read(data, len, max_body, &none, out);
 }
 
 bool http_slice_is(struct http_slice slice, const char *text)

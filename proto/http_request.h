@@ -57,6 +57,21 @@ struct http_request {
 enum parse_result http_request_parse(const char *data, size_t len, size_t max_body, struct http_request *out)
     __attribute__((warn_unused_result));
 
+/* How far a request has been looked at. All zero: it has not begun. */
+struct http_progress {
+    size_t need;        /* fewer bytes bring no news; 0: any may */
+    uint16_t at, begin; /* where the check of the head stands, and where the part around it began */
+    uint8_t line;       /* of the head */
+    uint8_t part;       /* of the line; http_request.c's own */
+};
+
+/* The same for a request that comes in pieces, of any size: every byte of its head is checked once. `data`
+ * begins where it did the time before and has the same bytes. With PARSE_OK or PARSE_BAD `progress` has had
+ * its day. */
+enum parse_result http_request_read(const char *data, size_t len, size_t max_body,
+                                    struct http_progress *progress, struct http_request *out)
+    __attribute__((warn_unused_result));
+
 /* The server's half of RFC 6455 §4.2 after routing: returns 101, or 400, 405, 426. Host and Origin are
  * checked apart. Not checked here: the path. */
 int http_upgrade_status(const struct http_request *req, const char **error);

@@ -115,9 +115,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
      * the same. */
     size_t step = len > 2000 ? 97 : 1;
     enum parse_result last = PARSE_MORE;
+    struct http_progress progress = {0};
     for (size_t n = 0; n <= len; n += step) {
         enum parse_result now = http_request_parse(data, n, max_body, &part);
         must(last == PARSE_MORE || now == last);
+        if (last == PARSE_MORE) {
+            struct http_request pieces;
+            must(http_request_read(data, n, max_body, &progress, &pieces) == now);
+            must(now == PARSE_MORE || memcmp(&pieces, &part, sizeof part) == 0);
+        }
         if (now == PARSE_OK)
             must(result == PARSE_OK && part.request_bytes == whole.request_bytes && n >= whole.request_bytes);
         last = now;

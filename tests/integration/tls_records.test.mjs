@@ -4,7 +4,7 @@ import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { own, shared, until } from './lib/gateway.mjs';
 import { ALERT, ALERTS, CHANGE_CIPHER_SPEC, DATA, HANDSHAKE, Records, keyUpdate } from './lib/records.mjs';
-import { PING, PONG, TEXT, frame } from './lib/wire.mjs';
+import { PING, PONG, TEXT, frame, upgradeHeaders } from './lib/wire.mjs';
 
 const gateway = shared({ before, after }, { 'limits.close_timeout': '2s' });
 const suites = ['TLS_AES_128_GCM_SHA256', 'TLS_CHACHA20_POLY1305_SHA256'];
@@ -102,6 +102,43 @@ describe('records that break RFC 8446, before the upgrade', () => {
       await until('the failure is counted', async () => await gateway().metric('pushgate_handshake_failures_total', 'reason="tls"') === before + 1);
     });
   }
+});
+
+describe('records that are right, before the upgrade', () => {
+  const bytes = (r, text) => r.raw(Buffer.concat([...text].map(byte => r.seal(DATA, byte))));
+  const request = `GET /echo HTTP/1.1\r\n${Object.entries(upgradeHeaders({}, 'wss')).map(([name, value]) => `${name}: ${value}\r\n`).join('')}\r\n`;
+  const answered = async (act, status) => {
+    const records = await Records.connect(gateway());
+    await act(records);
+    assert.match((await records.data(/\r\n\r\n/)).toString(), new RegExp(`^HTTP/1\\.1 ${status} `));
+    return records;
+  };
+  test('a request of one byte a record', async () => {
+    const records = await answered(r => bytes(r, request), 101);
+    await alive(records);
+    records.destroy();
+  });
+  test('a request of one byte a record and segment', async () => {
+    const records = await answered(async r => { for (const byte of request) { r.send(DATA, byte); await sleep(0); } }, 101);
+    await alive(records);
+    records.destroy();
+  });
+  test('a request of one byte a record that is too long: 431', async () => {
+    const records = await answered(r => bytes(r, `GET /echo HTTP/1.1\r\n${'~'.repeat(8192)}`), 431);
+    records.destroy();
+  });
+  test('a frame, a KeyUpdate and close_notify behind the request, all in one segment', async () => {
+    const records = await Records.connect(gateway()), sent = [];
+    records.raw = record => sent.push(record);
+    bytes(records, request);
+    records.send(DATA, frame(TEXT, 'hello'));
+    records.keyUpdate(false);
+    records.send(ALERT, [1, ALERTS.close_notify]);
+    records.tcp.write(Buffer.concat(sent));
+    assert.match((await records.data(/hello$/)).toString('latin1'), /^HTTP\/1\.1 101 /);
+    assert.equal(await records.alert(), 'close_notify');
+    records.destroy();
+  });
 });
 
 for (const suite of suites) {

@@ -248,6 +248,84 @@ static void a_refusal_is_final_and_comes_after_more_only(void **state)
     }
 }
 
+/* Byte by byte, with what has been learnt kept, and all anew each time: the same verdicts. */
+static void expect_same_in_pieces(const char *text, size_t max_body)
+{
+    struct http_progress progress = {0};
+    enum parse_result result = PARSE_MORE;
+    for (size_t len = 0; len <= strlen(text) && result == PARSE_MORE; len++) {
+        struct http_request pieces, whole;
+        char *copy = malloc(len + 1); /* elsewhere each time */
+        assert_non_null(copy);
+        memcpy(copy, text, len);
+        result = http_request_read(copy, len, max_body, &progress, &pieces);
+        assert_int_equal(result, http_request_parse(copy, len, max_body, &whole));
+        if (result != PARSE_MORE)
+            assert_memory_equal(&pieces, &whole, sizeof whole);
+        free(copy);
+    }
+    assert_int_not_equal(result, PARSE_MORE);
+}
+
+static void a_request_in_pieces_is_the_same_request(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+        expect_same_in_pieces(refused[i].text, 10);
+    expect_same_in_pieces(browser, 0);
+    expect_same_in_pieces("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 5);
+    expect_same_in_pieces("POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", 5);
+}
+
+/* Else a head that comes byte by byte costs the square of its length. */
+static void what_was_checked_is_not_looked_at_again(void **state)
+{
+    (void)state;
+    static const struct {
+        int status;
+        const char *start;
+    } rows[] = {
+        {414, ""},
+        {414, "GET /"},
+        {431, "GET / HTTP/1.1\r\n"},
+        {431, "GET / HTTP/1.1\r\nHost: a\r\nX: "},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char data[HTTP_HEAD_MAX];
+        struct http_progress progress = {0};
+        struct http_request r;
+        size_t start = strlen(rows[i].start);
+        memcpy(data, rows[i].start, start);
+        for (size_t len = start; len < HTTP_HEAD_MAX; len++) {
+            assert_int_equal(http_request_read(data, len, 0, &progress, &r), PARSE_MORE);
+            memset(data, '\0', len); /* which is nowhere allowed */
+            data[len] = '~';
+        }
+        assert_int_equal(http_request_read(data, HTTP_HEAD_MAX, 0, &progress, &r), PARSE_BAD);
+        assert_int_equal(r.status, rows[i].status);
+    }
+}
+
+static void a_head_is_not_looked_at_again_for_each_piece_of_its_body(void **state)
+{
+    (void)state;
+    static const char head[] = "POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n";
+    enum { HEAD = sizeof head - 1, ALL = HEAD + 100 };
+    char data[ALL];
+    struct http_progress progress = {0};
+    struct http_request r;
+    memset(data, 'b', sizeof data);
+    memcpy(data, head, HEAD);
+    assert_int_equal(http_request_read(data, HEAD, 100, &progress, &r), PARSE_MORE);
+    memset(data, '\0', HEAD);
+    for (size_t len = HEAD + 1; len < ALL; len++)
+        assert_int_equal(http_request_read(data, len, 100, &progress, &r), PARSE_MORE);
+    memcpy(data, head, HEAD);
+    assert_int_equal(http_request_read(data, ALL, 100, &progress, &r), PARSE_OK);
+    assert_int_equal(r.body.len, 100);
+    assert_int_equal(r.request_bytes, ALL);
+}
+
 static void a_nul_byte_is_refused_wherever_it_stands(void **state)
 {
     (void)state;
@@ -611,6 +689,9 @@ int main(void)
         cmocka_unit_test(bodies_are_delimited_by_content_length),
         cmocka_unit_test(requests_that_others_could_read_differently_are_refused),
         cmocka_unit_test(a_refusal_is_final_and_comes_after_more_only),
+        cmocka_unit_test(a_request_in_pieces_is_the_same_request),
+        cmocka_unit_test(what_was_checked_is_not_looked_at_again),
+        cmocka_unit_test(a_head_is_not_looked_at_again_for_each_piece_of_its_body),
         cmocka_unit_test(a_nul_byte_is_refused_wherever_it_stands),
         cmocka_unit_test(a_head_may_be_8192_bytes_and_not_one_more),
         cmocka_unit_test(a_request_line_without_end_is_414),
