@@ -42,6 +42,7 @@ struct pending {
     struct address client; /* as far as it is known */
     uint16_t suite;
     uint8_t idle_records; /* tls_post_count() */
+    uint8_t key_updates;
     struct tls_handshake *handshake;
     struct tls_direction read, write; /* once the handshake is done */
     struct buffer raw;                /* received, not yet opened or handed to OpenSSL */

@@ -226,7 +226,10 @@ static bool open_one_record(struct acceptor *acceptor, struct pending *pending, 
     struct tls_fragment fragment = {0};
     struct tls_post_result post =
         tls_post_record(acceptor->crypto, &pending->read, pending->suite, &fragment, &opened);
-    if (!tls_post_count(&pending->idle_records, &post, &opened)) {
+    if (tls_post_updated(&post))
+        pending->key_updates++;
+    if (!tls_post_count(&pending->idle_records, &post, &opened) ||
+        pending->key_updates > TLS_KEY_UPDATES_MAX) {
         fail_record(acceptor, pending, TLS_ALERT_UNEXPECTED_MESSAGE);
         return false;
     }

@@ -35,12 +35,20 @@ enum {
     /* Records without application data that a peer may send in a row: KeyUpdates, empty records,
      * user_canceled and fragments cost us work and say nothing. */
     TLS_IDLE_RECORDS_MAX = 32,
+    /* KeyUpdates that a peer may send in a second, or before its request, whatever stands between them: each
+     * costs us as much as some dozens of records. Nobody needs one but for every 2^24.5 records. */
+    TLS_KEY_UPDATES_MAX = 32,
 };
 
 /* Counts such records; application data starts anew. False when `opened`, whose `result` this was, is one too
  * many: unexpected_message. */
 bool tls_post_count(uint8_t *idle_records, const struct tls_post_result *result,
                     const struct tls_opened *opened) __attribute__((warn_unused_result));
+
+static inline bool tls_post_updated(const struct tls_post_result *result)
+{
+    return result->event == TLS_EVENT_PEER_UPDATED || result->event == TLS_EVENT_PEER_UPDATED_REPLY;
+}
 
 /* Interprets one opened record. Updates `read_dir` itself on KeyUpdate. Several handshake messages in one
  * record before a key change are refused (RFC 8446 §5.1: unexpected_message). */

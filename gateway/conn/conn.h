@@ -76,21 +76,23 @@ struct conn {
     uint8_t reason;     /* enum close_reason, once closing */
     uint8_t topic_count;
     bool suite_chacha : 1;
-    bool peer_closed : 1;  /* its close frame was read */
-    bool deaf : 1;         /* its input can no longer be understood: do not wait for its close frame */
-    bool ready : 1;        /* in the pool's ready list: more input may wait in the socket */
-    bool dirty : 1;        /* in the pool's dirty list: output of this turn waits */
-    bool shut : 1;         /* close_notify and FIN are on their way: nothing more is sealed */
-    bool ended : 1;        /* its FIN was read while output still waited */
-    bool update_owed : 1;  /* a KeyUpdate of ours is due before the next application data */
-    bool update_asked : 1; /* … and it asks for the peer's */
-    bool address_kept : 1; /* its address stands in the pool's `addresses`: the kernel's would be a proxy's,
-                              or gone by the time it is wanted */
-    uint8_t idle_records;  /* tls_post_count() */
+    bool peer_closed : 1;    /* its close frame was read */
+    bool deaf : 1;           /* its input can no longer be understood: do not wait for its close frame */
+    bool ready : 1;          /* in the pool's ready list: more input may wait in the socket */
+    bool dirty : 1;          /* in the pool's dirty list: output of this turn waits */
+    bool shut : 1;           /* close_notify and FIN are on their way: nothing more is sealed */
+    bool ended : 1;          /* its FIN was read while output still waited */
+    bool update_owed : 1;    /* a KeyUpdate of ours is due before the next application data */
+    bool update_asked : 1;   /* … and it asks for the peer's */
+    bool address_kept : 1;   /* its address stands in the pool's `addresses`: the kernel's would be a proxy's,
+                                or gone by the time it is wanted */
+    uint8_t key_updates : 6; /* of the peer in this second */
+    uint8_t idle_records;    /* tls_post_count() */
     uint8_t joins; /* answers to BROKER_SUBSCRIBE that are on their way, also those that nobody waits for any
                       more */
     uint32_t opened; /* tick */
 };
+_Static_assert(TLS_KEY_UPDATES_MAX < 1 << 6, "conn.key_updates counts them");
 _Static_assert(sizeof(struct conn) == 64, "an idle ws connection is this slot and four bytes in its topic");
 
 struct conn_tls {

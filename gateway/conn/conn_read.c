@@ -7,7 +7,10 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { IDLE_RECORDS_FORGET_MS = 1000 };
+enum {
+    SECOND = 1000 / WHEEL_TICK_MS,
+    KEY_UPDATE_INPUT = 1024, /* bytes of a turn's input that one is worth: both take some 10 µs */
+};
 
 static void close_for_code(struct pool *pool, struct conn *conn, uint16_t code, const char *error)
 {
@@ -158,13 +161,24 @@ static void stream_input(struct pool *pool, struct conn *conn, uint8_t *data, si
     conn->extra->frame = frames;
 }
 
-/* A KeyUpdate of ours is due. RFC 8446 §4.6.3 wants it before the next application data: while the kernel
- * takes nothing it waits for that, so that a peer that asks and does not read is answered once. */
+/* A KeyUpdate of ours is due. RFC 8446 §4.6.3 wants it before the next application data: it goes with that,
+ * or at the end of the turn, one for all that ask in it. While the kernel takes nothing it waits, so that a
+ * peer that asks and does not read is answered once. */
 static void owe_key_update(struct pool *pool, struct conn *conn)
 {
     conn->update_owed = true;
-    if (!conn->shut && !(conn->extra && conn->extra->outbox.wire))
-        conn_send_key_update(pool, conn);
+    if (!conn->extra || outbox_empty(&conn->extra->outbox))
+        conn_mark_dirty(pool, conn);
+}
+
+/* The peer has changed its key. False: too often. */
+static bool count_key_update(struct pool *pool, struct conn *conn)
+{
+    pool->input_left -= pool->input_left < KEY_UPDATE_INPUT ? pool->input_left : KEY_UPDATE_INPUT;
+    if (conn->key_updates >= TLS_KEY_UPDATES_MAX)
+        return false;
+    conn->key_updates++;
+    return true;
 }
 
 /* One opened record; false when no further one is to be opened. */
@@ -172,8 +186,9 @@ static bool handle_record(struct pool *pool, struct conn *conn, const struct tls
 {
     struct tls_fragment none = {0};
     struct tls_fragment *fragment = conn->extra ? &conn->extra->fragment : &none;
-    struct tls_post_result post =
-        tls_post_record(pool->crypto, &pool_tls(pool, conn)->read, conn_suite(conn), fragment, opened);
+    struct tls_direction *read_dir = &pool_tls(pool, conn)->read;
+    bool wanted = tls_direction_needs_update(pool->crypto, read_dir); /* we have asked for it, or will */
+    struct tls_post_result post = tls_post_record(pool->crypto, read_dir, conn_suite(conn), fragment, opened);
     if (none.have) {
         if (!conn_borrow(conn)) {
             pool_destroy(pool, conn, CLOSE_INTERNAL);
@@ -181,15 +196,14 @@ static bool handle_record(struct pool *pool, struct conn *conn, const struct tls
         }
         conn->extra->fragment = none;
     }
-    if (!tls_post_count(&conn->idle_records, &post, opened)) {
+    if (!tls_post_count(&conn->idle_records, &post, opened) ||
+        (tls_post_updated(&post) && !wanted && !count_key_update(pool, conn))) {
         conn_tls_fail(pool, conn, TLS_ALERT_UNEXPECTED_MESSAGE);
         return false;
     }
-    if (tls_direction_overused(pool->crypto, &pool_tls(pool, conn)->read)) {
+    if (tls_direction_overused(pool->crypto, read_dir)) {
         conn->update_asked = true;
         owe_key_update(pool, conn);
-        if (conn->state == CONN_FREE)
-            return false;
     }
     switch (post.event) {
     case TLS_EVENT_DATA:
@@ -307,8 +321,10 @@ void conn_readable(struct pool *pool, struct conn *conn, bool hangup)
         return;
     }
     if (n > 0) {
-        if (pool->now - conn->last_heard >= IDLE_RECORDS_FORGET_MS / WHEEL_TICK_MS)
+        if (pool->now - conn->last_heard >= SECOND)
             conn->idle_records = 0; /* one now and then is no flood */
+        if (pool->now / SECOND != conn->last_heard / SECOND)
+            conn->key_updates = 0;
         conn->last_heard = pool->now;
         counter_add(&pool->stats->bytes_in, (uint64_t)n);
         pool->input_left -= (uint64_t)n < pool->input_left ? (uint64_t)n : pool->input_left;

@@ -93,16 +93,6 @@ static size_t key_update_if_due(struct pool *pool, struct conn *conn, uint8_t *o
     return bytes ? bytes : SIZE_MAX;
 }
 
-void conn_send_key_update(struct pool *pool, struct conn *conn)
-{
-    uint8_t record[5 + TLS_RECORD_OVERHEAD];
-    size_t bytes = seal_key_update(pool, conn, record);
-    if (bytes)
-        (void)conn_send_wire(pool, conn, record, bytes);
-    else
-        pool_destroy(pool, conn, CLOSE_INTERNAL);
-}
-
 /* Seals `parts` (at most POOL_RECORDS_PER_SEND full records together) into the scratch; 0 on failure. */
 static size_t seal_parts(struct pool *pool, struct conn *conn, const struct iovec *parts, size_t count)
 {
@@ -379,6 +369,17 @@ static enum io_result flush_once(struct pool *pool, struct conn *conn)
     return outbox->wire ? IO_AGAIN : IO_OK;
 }
 
+/* With no data before which it could go. */
+static void send_key_update(struct pool *pool, struct conn *conn)
+{
+    uint8_t record[5 + TLS_RECORD_OVERHEAD];
+    size_t bytes = seal_key_update(pool, conn, record);
+    if (bytes)
+        (void)conn_send_wire(pool, conn, record, bytes);
+    else
+        pool_destroy(pool, conn, CLOSE_INTERNAL);
+}
+
 void conn_flush(struct pool *pool, struct conn *conn)
 {
     while (output_waits(conn)) {
@@ -393,6 +394,11 @@ void conn_flush(struct pool *pool, struct conn *conn)
             set_write_armed(pool, conn, true);
             return;
         }
+    }
+    if (conn->update_owed && !conn->shut) {
+        send_key_update(pool, conn);
+        if (conn->state == CONN_FREE || output_waits(conn))
+            return;
     }
     if (conn->extra) {
         set_write_armed(pool, conn, false);

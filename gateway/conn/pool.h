@@ -224,7 +224,7 @@ void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size
 /* The same for an answer to what the client sends: the first of a turn leaves at once, all others together at
  * its end, so that a burst of tiny frames does not cost as many system calls. */
 void conn_answer(struct pool *pool, struct conn *conn, const void *frame, size_t bytes);
-/* Sends what is queued; asks for EPOLLOUT when the kernel takes no more. */
+/* Sends what is queued, and a KeyUpdate that is owed; asks for EPOLLOUT when the kernel takes no more. */
 void conn_flush(struct pool *pool, struct conn *conn);
 /* Answers the upgrade: 101, the first bytes that the connection sends. */
 void conn_greet(struct pool *pool, struct conn *conn, const struct transfer_record *record);
@@ -232,9 +232,6 @@ void conn_greet(struct pool *pool, struct conn *conn, const struct transfer_reco
 void conn_mark_dirty(struct pool *pool, struct conn *conn);
 /* Puts bytes that are ready for the wire (sealed records) out or into the outbox. False: destroyed. */
 bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, size_t bytes);
-
-/* Sends a KeyUpdate of ours now. May destroy the connection. */
-void conn_send_key_update(struct pool *pool, struct conn *conn);
 
 /* conn_link.c
  * ----------------------------------------------------------------------------------------------------------

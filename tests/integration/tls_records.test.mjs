@@ -62,8 +62,11 @@ const offences = [
   ['data after the fragment of a KeyUpdate', r => { r.send(HANDSHAKE, [24, 0, 0]); r.send(DATA, pong); }, 'unexpected_message'],
 ];
 
+/** Each with data that is fine where it comes. */
+const flood = data => ['a flood of KeyUpdates with data between', r => { for (let i = 0; i < 100; i++) { r.keyUpdate(i % 2); r.send(DATA, data); } }, 'unexpected_message'];
+
 describe('records that break RFC 8446, on an open WebSocket', () => {
-  for (const [name, act, alert] of offences) {
+  for (const [name, act, alert] of [...offences, flood(pong)]) {
     test(`${name}: ${alert}`, async () => {
       const before = await closes('tls_error');
       const records = await Records.open(gateway(), '/ws?topic=a');
@@ -92,7 +95,7 @@ describe('records that break RFC 8446, on an open WebSocket', () => {
 });
 
 describe('records that break RFC 8446, before the upgrade', () => {
-  for (const [name, act, alert] of offences) {
+  for (const [name, act, alert] of [...offences, flood('G')]) {
     test(`${name}: ${alert}`, async () => {
       const before = await gateway().metric('pushgate_handshake_failures_total', 'reason="tls"');
       const records = await Records.connect(gateway());
@@ -155,7 +158,7 @@ for (const suite of suites) {
       ['one record of a byte a segment', async r => { for (const byte of r.seal(DATA, pong)) { r.raw(Buffer.from([byte])); await sleep(1); } }],
       ['KeyUpdate', r => r.keyUpdate(false)],
       ['32 KeyUpdates in a row', r => { for (let i = 0; i < 32; i++) r.keyUpdate(false); }],
-      ['many KeyUpdates with data between', r => { for (let i = 0; i < 200; i++) { r.keyUpdate(i % 3 === 0); r.send(DATA, pong); } }],
+      ['KeyUpdates with data between', r => { for (let i = 0; i < 32; i++) { r.keyUpdate(i % 3 === 0); r.send(DATA, pong); } }],
       ['KeyUpdates with a second of peace between', async r => { for (let j = 0; j < 20; j++) r.keyUpdate(true); await sleep(1200); for (let j = 0; j < 20; j++) r.keyUpdate(true); }],
       ['a KeyUpdate of one byte a record', r => { for (const byte of keyUpdate(1)) r.send(HANDSHAKE, [byte]); r.write.update(); }],
       ['padding of KeyUpdate and alerts', r => { r.send(ALERT, [2, ALERTS.user_canceled], { padding: 99 }); r.send(HANDSHAKE, keyUpdate(0), { padding: 1000 }); r.write.update(); }],
@@ -264,14 +267,17 @@ test('a client that asks for keys and reads nothing costs a bounded answer', asy
   records.tcp.pause();
   await until('its socket is full', async () => {
     await publisher.command('PUBLISH', 'deaf', 'x'.repeat(60000));
-    return await gateway().metric('pushgate_outbox_bytes') > 0;
+    const waiting = await gateway().metric('pushgate_outbox_bytes');
+    if (waiting > 0) await sleep(200); // the kernels may still find room
+    return waiting > 0 && await gateway().metric('pushgate_outbox_bytes') === waiting;
   });
   const before = await gateway().metric('pushgate_outbox_bytes'), frames = await gateway().metric('pushgate_received_frames_total');
-  for (let i = 0; i < 3000; i++) {
+  for (let i = 0; i < 30; i++) {
     records.keyUpdate(true);
     records.send(DATA, pong);
+    await sleep(1);
   }
-  await until('all were read', async () => await gateway().metric('pushgate_received_frames_total') >= frames + 3000, 10000);
+  await until('all were read', async () => await gateway().metric('pushgate_received_frames_total') >= frames + 30, 10000);
   assert.ok(await gateway().metric('pushgate_outbox_bytes') <= before, 'no answers pile up');
   records.tcp.resume();
   let bytes = 0, answers = 0;

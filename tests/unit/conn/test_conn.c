@@ -435,32 +435,114 @@ static void keys_change_in_order_while_output_is_queued(void **state)
 static void a_flood_of_key_updates_costs_no_memory_and_ends(void **state)
 {
     (void)state;
-    for (int talking = 0; talking < 2; talking++) { /* data between them makes them legal */
+    enum { SILENT, TALKING, PATIENT, KINDS }; /* data between them changes nothing, but their pace does */
+    for (int kind = 0; kind < KINDS; kind++) {
         struct bench *bench = bench_new();
         struct peer peer = peer_open(bench, 1, "a", 4608);
         uint8_t *data = noise(20000), record[64];
         bench_publish(bench, "a", data, 20000); /* and it never reads */
         bench_settle(bench);
         uint64_t before = counter_read(&bench->stats.outbox_bytes);
-        for (int i = 0; i < 3000 && peer_conn(bench, &peer); i++) {
+        struct conn *conn = peer_conn(bench, &peer);
+        for (int i = 0; i < 3000 && conn && conn->state == CONN_OPEN; i++) {
+            assert_true(kind == PATIENT || i <= TLS_KEY_UPDATES_MAX);
+            if (kind == PATIENT && i % TLS_KEY_UPDATES_MAX == 0)
+                bench->now += 1000 / WHEEL_TICK_MS;
             size_t bytes = tls_post_key_update(bench->crypto, &peer.write, peer.suite, true, record);
-            if (send(peer.fd, record, bytes, MSG_NOSIGNAL) < 0)
-                break;
-            if (talking)
+            peer_send_raw(&peer, record, bytes);
+            if (kind != SILENT)
                 peer_frame(bench, &peer, WS_PONG, true, "", 0);
             bench_turn(bench);
+            conn = peer_conn(bench, &peer);
         }
         assert_true(counter_read(&bench->stats.outbox_bytes) <= before + 200);
-        struct conn *conn = peer_conn(bench, &peer);
-        if (talking)
+        if (kind == PATIENT)
             assert_true(conn && conn->state == CONN_OPEN);
         else
-            assert_true(!conn || conn->reason == CLOSE_TLS_ERROR);
+            assert_int_equal(bench_closes(bench, CLOSE_TLS_ERROR), 1);
         free(data);
         peer_fini(&peer);
         bench_settle(bench);
         bench_fini(bench);
     }
+}
+
+static size_t seal_update(struct bench *bench, struct peer *peer, uint8_t *out)
+{
+    return tls_post_key_update(bench->crypto, &peer->write, peer->suite, true, out);
+}
+
+/* RFC 8446 §4.6.3 lets one answer several requests, and it stands in front of the next data. */
+static void requests_of_one_turn_for_new_keys_get_one_answer(void **state)
+{
+    (void)state;
+    struct bench *bench = bench_new();
+    struct peer peer = peer_open(bench, 1, "", 0);
+    uint8_t data[4 * KIB], pong[16];
+    size_t bytes = 0, pong_bytes = masked(pong, WS_PONG, true, "", 0);
+    peer_expect_101(bench, &peer);
+    for (int i = 0; i < 10; i++) {
+        bytes += seal_update(bench, &peer, data + bytes);
+        bytes += peer_seal(bench, &peer, TLS_CONTENT_APPLICATION_DATA, pong, pong_bytes, data + bytes);
+    }
+    peer_send_raw(&peer, data, bytes);
+    bench_turn(bench);
+    peer_drain(bench, &peer);
+    assert_int_equal(peer.key_updates, 1);
+    peer_frame(bench, &peer, WS_PING, true, "x", 1);
+    peer_drain(bench, &peer);
+    peer_expect(&peer, WS_PONG, "x", 1);
+    peer_fini(&peer);
+    bench_fini(bench);
+}
+
+static void key_updates_that_the_gateway_asked_for_do_not_count(void **state)
+{
+    (void)state;
+    enum { RECORDS_PER_KEY = 8 };
+    struct bench *bench = bench_new();
+    struct peer peer = peer_open(bench, 1, "a", 0);
+    tls_crypto_limit_records(bench->pool.crypto, RECORDS_PER_KEY);
+    for (int i = 0; i < 4 * TLS_KEY_UPDATES_MAX; i++) {
+        uint8_t record[64];
+        for (int j = 0; j < RECORDS_PER_KEY; j++)
+            peer_frame(bench, &peer, WS_PONG, true, "", 0);
+        peer_send_raw(&peer, record, seal_update(bench, &peer, record));
+        bench_turn(bench);
+    }
+    bench_settle(bench);
+    assert_int_equal(peer_conn(bench, &peer)->state, CONN_OPEN);
+    peer_fini(&peer);
+    bench_fini(bench);
+}
+
+/* Many times what a turn has for input, when each of them is charged for what it costs. */
+static void key_updates_of_many_do_not_lengthen_a_turn(void **state)
+{
+    (void)state;
+    enum { PEERS = 60 };
+    struct bench *bench = bench_new();
+    struct peer peers[PEERS];
+    static uint8_t data[4 * KIB];
+    for (int i = 0; i < PEERS; i++)
+        peers[i] = peer_open(bench, 1, "a", 0);
+    bench_settle(bench);
+    for (int i = 0; i < PEERS; i++) {
+        size_t bytes = 0;
+        for (int j = 0; j < TLS_KEY_UPDATES_MAX; j++)
+            bytes += seal_update(bench, &peers[i], data + bytes);
+        peer_send_raw(&peers[i], data, bytes);
+    }
+    bench_turn(bench);
+    assert_in_range(bench->pool.ready.count, PEERS / 2, PEERS - 2);
+    bench_settle(bench);
+    for (int i = 0; i < PEERS; i++) {
+        peer_drain(bench, &peers[i]);
+        assert_int_equal(peer_conn(bench, &peers[i])->state, CONN_OPEN);
+        assert_int_equal(peers[i].key_updates, 1);
+        peer_fini(&peers[i]);
+    }
+    bench_fini(bench);
 }
 
 static void tampered_records_get_their_alert_and_no_reset_overtakes_it(void **state)
@@ -912,6 +994,9 @@ int main(void)
         cmocka_unit_test(partial_writes_lose_nothing),
         cmocka_unit_test(keys_change_in_order_while_output_is_queued),
         cmocka_unit_test(a_flood_of_key_updates_costs_no_memory_and_ends),
+        cmocka_unit_test(requests_of_one_turn_for_new_keys_get_one_answer),
+        cmocka_unit_test(key_updates_that_the_gateway_asked_for_do_not_count),
+        cmocka_unit_test(key_updates_of_many_do_not_lengthen_a_turn),
         cmocka_unit_test(tampered_records_get_their_alert_and_no_reset_overtakes_it),
         cmocka_unit_test(a_fatal_alert_is_the_last_thing_that_is_sent),
         cmocka_unit_test(ends_over_tls_are_told_apart),
