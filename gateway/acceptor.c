@@ -44,6 +44,8 @@ struct acceptor *acceptor_create(const struct acceptor_config *config, char *err
         tls_context_set_ticket_keys(acceptor->tls, acceptor->ticket_keys);
     acceptor->epoll_fd = -1;
     acceptor->mailbox.wake_fd = -1;
+    list_init(&acceptor->outside);
+    list_init(&acceptor->midway);
     acceptor->access_log.every = config->shared->settings->log.access;
     uint64_t ticks = config->shared->settings->limits.handshake_timeout / WHEEL_TICK_MS;
     acceptor->deadline_ticks = ticks < INT32_MAX ? (uint32_t)ticks : INT32_MAX;
@@ -122,6 +124,7 @@ static void begin(struct acceptor *acceptor, int fd, enum transport transport, c
                                 .ip_handle = IP_LIMIT_NONE,
                                 .client = address_from_sockaddr(address)};
     counter_add(&acceptor->stats.handshaking, 1);
+    crowd_came(acceptor, pending);
     if (!pending_arrive(acceptor, pending))
         return;
     int on = 1;
@@ -139,7 +142,8 @@ bool acceptor_accept(struct acceptor *acceptor, enum transport transport)
 {
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         if (!slots_left(acceptor)) {
-            pause_accepting(acceptor); /* until a handshake ends or its deadline ends it */
+            if (!crowd_make_room(acceptor))
+                pause_accepting(acceptor); /* until a handshake ends or its deadline ends it */
             return false;
         }
         struct sockaddr_storage address;
@@ -178,9 +182,8 @@ static void deadline(void *context, uint32_t index)
         pending_proxy_late(acceptor, pending);
         return;
     }
-    bool answered = pending->state == PENDING_RESPONSE || pending->state == PENDING_LINGER;
     enum handshake_failure failure = acceptor->closed ? HANDSHAKE_DRAIN : HANDSHAKE_TIMEOUT;
-    pending_close(acceptor, pending, answered ? HANDSHAKE_FAILURE_COUNT : failure);
+    pending_close(acceptor, pending, pending_is_answered(pending) ? HANDSHAKE_FAILURE_COUNT : failure);
 }
 
 static void read_mailbox(struct acceptor *acceptor)

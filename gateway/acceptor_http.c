@@ -220,6 +220,7 @@ static void demo_publish(struct acceptor *acceptor, struct pending *pending,
         return;
     }
     pending->state = PENDING_REPLY;
+    list_remove(&pending->place); /* it is not its turn */
     mailbox_push(shared->broker_mail, &ask->mail.node);
 }
 

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gateway/acceptor.h"
+#include "gateway/base/list.h"
 #include "gateway/base/slab.h"
 #include "gateway/base/wheel.h"
 #include "gateway/conn/access_log.h"
@@ -37,6 +38,8 @@ struct pending {
     bool writing : 1;   /* EPOLLOUT is asked for */
     bool forwarded : 1; /* a proxy said who the client is */
     bool awaits_forwarded : 1; /* the request's header is to say it: nothing is limited before */
+    struct list place;  /* in one of the acceptor's two lists of those whose turn it is to say something */
+    uint32_t placed_at; /* tick */
     uint32_t ip_handle;
     uint32_t retry_after;  /* seconds; 0: the usual */
     struct address client; /* as far as it is known */
@@ -82,6 +85,8 @@ struct acceptor {
     uint32_t closed_until;           /* tick; meaningful when `closed`: what is unfinished then is given up */
     bool listening;                  /* listeners are in epoll */
     uint32_t refused;                /* slots with a refusal */
+    struct list outside;             /* who has not said anything whole, or was answered; the oldest first */
+    struct list midway;              /* who has; the one that went on last is the last */
     uint32_t accept_pause_until;     /* tick; meaningful while !listening */
     struct transfer_batch **batches; /* per reactor, made at first use */
     uint32_t batches_waiting;        /* with something in them */
@@ -117,6 +122,11 @@ static inline uint32_t acceptor_index(const struct acceptor *acceptor, const str
     return (uint32_t)(((const uint8_t *)pending - acceptor->slots.base) / sizeof *pending);
 }
 
+static inline bool pending_is_answered(const struct pending *pending)
+{
+    return pending->state == PENDING_RESPONSE || pending->state == PENDING_LINGER;
+}
+
 static inline uint64_t acceptor_event_data(const struct acceptor *acceptor, const struct pending *pending)
 {
     return (uint64_t)pending->generation << 32 | acceptor_index(acceptor, pending);
@@ -126,6 +136,15 @@ static inline uint64_t acceptor_event_data(const struct acceptor *acceptor, cons
 /* Accepts up to a turn's worth. False: there was nothing more to accept, or no room. */
 bool acceptor_accept(struct acceptor *acceptor, enum transport transport);
 void acceptor_set_listening(struct acceptor *acceptor, bool listening);
+
+/* acceptor_crowd.c: who makes room when all slots are taken. */
+void crowd_came(struct acceptor *acceptor, struct pending *pending);
+/* It has said something whole, and is to go on. */
+void crowd_went_on(struct acceptor *acceptor, struct pending *pending);
+/* It has its answer, and is only to go. */
+void crowd_is_told(struct acceptor *acceptor, struct pending *pending);
+/* Sees to it that slots are free at the end of the turn. False: nobody has to go. */
+bool crowd_make_room(struct acceptor *acceptor);
 
 /* acceptor_drain.c: the end of accepting. */
 void acceptor_begin_drain(struct acceptor *acceptor);

@@ -16,6 +16,7 @@
 void pending_release(struct acceptor *acceptor, struct pending *pending)
 {
     wheel_cancel(&acceptor->wheel, acceptor_index(acceptor, pending));
+    list_remove(&pending->place);
     if (pending->handshake)
         tls_handshake_destroy(pending->handshake);
     pending->handshake = NULL;
@@ -53,15 +54,11 @@ void pending_close(struct acceptor *acceptor, struct pending *pending, enum hand
     pending_release(acceptor, pending);
 }
 
-static bool is_answered(const struct pending *pending)
-{
-    return pending->state == PENDING_RESPONSE || pending->state == PENDING_LINGER;
-}
-
 /* The peer's end, or a broken connection. What was answered has been counted. */
 static void peer_gone(struct acceptor *acceptor, struct pending *pending)
 {
-    pending_close(acceptor, pending, is_answered(pending) ? HANDSHAKE_FAILURE_COUNT : HANDSHAKE_PEER_GONE);
+    pending_close(acceptor, pending,
+                  pending_is_answered(pending) ? HANDSHAKE_FAILURE_COUNT : HANDSHAKE_PEER_GONE);
 }
 
 static void set_writing(struct acceptor *acceptor, struct pending *pending, bool writing)
@@ -145,6 +142,7 @@ void pending_continue(struct acceptor *acceptor, struct pending *pending)
     if (!flush_out(acceptor, pending, false) || pending->out.len)
         return;
     pending->state = PENDING_LINGER;
+    crowd_is_told(acceptor, pending);
     shutdown(pending->fd, SHUT_WR);
 }
 
@@ -172,6 +170,7 @@ static bool step_tls(struct acceptor *acceptor, struct pending *pending)
         if (!queue_out(acceptor, pending, output, bytes))
             return false;
         tls_handshake_sent(pending->handshake, bytes);
+        crowd_went_on(acceptor, pending);
     }
     if (status == TLS_HANDSHAKE_FAILED) {
         fail_tls(acceptor, pending);
@@ -195,6 +194,7 @@ static bool step_tls(struct acceptor *acceptor, struct pending *pending)
     counter_add(&acceptor->stats.tls_handshakes, 1);
     counter_add(&acceptor->stats.tls_resumed, result.resumed);
     pending->state = PENDING_HTTP;
+    crowd_went_on(acceptor, pending);
     return true;
 }
 
@@ -344,7 +344,7 @@ void pending_readable(struct acceptor *acceptor, struct pending *pending)
         peer_gone(acceptor, pending);
         return;
     }
-    if (is_answered(pending) || pending->state == PENDING_REPLY)
+    if (pending_is_answered(pending) || pending->state == PENDING_REPLY)
         return; /* nothing that it says now matters */
     /* Nothing is opened while our own output is stuck: no client needs more than what is on its way then. */
     if (pending->raw.len > ACCEPTOR_RAW_MAX || !buffer_append(&pending->raw, acceptor->scratch, (size_t)n)) {

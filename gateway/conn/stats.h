@@ -16,6 +16,7 @@ enum transport { TRANSPORT_WS, TRANSPORT_WSS, TRANSPORT_COUNT };
 #define HANDSHAKE_FAILURES(X)                                                                                \
     X(HANDSHAKE_TIMEOUT, "timeout")                                                                          \
     X(HANDSHAKE_PEER_GONE, "peer_gone")                                                                      \
+    X(HANDSHAKE_CROWDED_OUT, "crowded_out")                                                                  \
     X(HANDSHAKE_TLS, "tls")                                                                                  \
     X(HANDSHAKE_TLS_VERSION, "tls_version")                                                                  \
     X(HANDSHAKE_HTTP_BAD, "http_bad_request")                                                                \

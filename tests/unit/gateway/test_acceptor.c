@@ -1,159 +1,26 @@
-/* A real acceptor's thread over loopback, with the test in the place of the reactor and the broker. */
-#include "gateway/acceptor.h"
-#include "gateway/base/fdtable.h"
-#include "gateway/settings/settings.h"
+/* What an acceptor does at its limits, and at its end. */
+#include "acceptor_stand.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include <errno.h>
-#include <netinet/in.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-enum { SLOTS = 4096, PATIENCE_MS = 20000 };
-
-struct stand {
-    struct settings settings;
-    struct ip_limit *ip_limit;
-    struct mailbox broker_mail;
-    struct reactor_port port;
-    int receiver;
-    struct acceptor_shared shared;
-    struct acceptor *acceptor;
-    bool joined;
-    struct sockaddr_in address;
-};
-
-static struct stand *stand_new_with(uint64_t per_ip, int transfer_buffer, const char *subscribe_hook)
+static void publish(int fd)
 {
-    struct stand *stand = calloc(1, sizeof *stand);
-    assert_non_null(stand);
-    stand->settings = (struct settings){
-        .limits = {.message_bytes = 65536,
-                   .topics_per_connection = 32,
-                   .handshake_timeout = 60000,
-                   .close_timeout = 1000},
-        .listen = {.origins = (char *)(uintptr_t) "*"},
-        .auth = {.anonymous = true, .cookie = (char *)(uintptr_t) ""},
-        .proxy = {.headers = (char *)(uintptr_t) "", .subscribe = (char *)(uintptr_t)subscribe_hook},
-    };
-    stand->ip_limit = ip_limit_create(per_ip);
-    assert_non_null(stand->ip_limit);
-    assert_true(mailbox_init(&stand->broker_mail));
-    int pair[2];
-    assert_true(transfer_pair(pair));
-    if (transfer_buffer)
-        assert_int_equal(setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &transfer_buffer, sizeof transfer_buffer),
-                         0);
-    stand->port = (struct reactor_port){.transfer_fd = pair[0], .capacity = 100000};
-    stand->receiver = pair[1];
-    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    stand->address.sin_family = AF_INET;
-    stand->address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t bytes = sizeof stand->address;
-    stand->address.sin_addr.s_addr = htonl(INADDR_ANY);
-    assert_int_equal(bind(listener, (struct sockaddr *)&stand->address, bytes), 0);
-    assert_int_equal(getsockname(listener, (struct sockaddr *)&stand->address, &bytes), 0);
-    assert_int_equal(listen(listener, 1000), 0);
-    stand->shared = (struct acceptor_shared){.settings = &stand->settings,
-                                             .ports = &stand->port,
-                                             .port_count = 1,
-                                             .ip_limit = stand->ip_limit,
-                                             .broker_mail = &stand->broker_mail};
-    struct acceptor_config config = {.shared = &stand->shared, .listen_fds = {listener, -1}};
-    char error[256];
-    stand->acceptor = acceptor_create(&config, error, sizeof error);
-    assert_non_null(stand->acceptor);
-    assert_true(acceptor_start(stand->acceptor, error, sizeof error));
-    return stand;
-}
-
-static struct stand *stand_new(uint64_t per_ip, int transfer_buffer)
-{
-    return stand_new_with(per_ip, transfer_buffer, "");
-}
-
-static void join(struct stand *stand)
-{
-    for (int ms = 0; !acceptor_try_join(stand->acceptor); ms += 2) {
-        assert_true(ms < PATIENCE_MS);
-        (void)poll(NULL, 0, 2);
-    }
-}
-
-static void stand_free(struct stand *stand)
-{
-    close(stand->receiver);
-    if (!stand->joined) {
-        acceptor_end(stand->acceptor);
-        join(stand);
-    }
-    assert_int_equal(counter_read(&acceptor_stats(stand->acceptor)->handshaking), 0);
-    acceptor_destroy(stand->acceptor);
-    close(stand->port.transfer_fd);
-    mailbox_fini(&stand->broker_mail);
-    ip_limit_destroy(stand->ip_limit);
-    free(stand);
-}
-
-/* From 127.0.0.`host` to the same. */
-static int dial(const struct stand *stand, uint32_t host)
-{
-    struct sockaddr_in from = {.sin_family = AF_INET}, to = stand->address;
-    from.sin_addr.s_addr = to.sin_addr.s_addr = htonl(0x7f000000 | host);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    int on = 1;
-    (void)setsockopt(fd, IPPROTO_IP, 24 /* IP_BIND_ADDRESS_NO_PORT */, &on, sizeof on);
-    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof from), 0);
-    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
-    return fd;
-}
-
-static void ask(int fd)
-{
-    static const char request[] = "GET /ws?topic=a HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-                                  "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-                                  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    static const char request[] = "POST /publish?topic=a HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Origin: http://localhost\r\nContent-Length: 1\r\n\r\na";
     assert_int_equal(send(fd, request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
 }
 
-static void pause_ms(int ms)
-{
-    (void)poll(NULL, 0, ms);
-}
-
-static void wait_for(const counter *value, uint64_t at_least)
-{
-    for (int ms = 0; counter_read(value) < at_least; ms += 5) {
-        assert_true(ms < PATIENCE_MS);
-        pause_ms(5);
-    }
-}
-
-/* Descriptors for both ends of that many connections. */
-static bool many_descriptors(void)
-{
-    return fdtable_raise_limit() >= 2 * SLOTS + 1000;
-}
-
+/* Of those that wait for us: their time is not theirs to waste. */
 static void full_of_handshakes_it_sleeps_and_accepts_again_when_one_ends(void **state)
 {
     (void)state;
     if (!many_descriptors())
         skip();
-    struct stand *stand = stand_new(0, 0);
+    struct stand *stand = stand_new_with((struct stand_options){.demo = true});
     const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
     static int fds[SLOTS];
-    for (int i = 0; i < SLOTS; i++)
+    for (int i = 0; i < SLOTS; i++) {
         fds[i] = dial(stand, 1);
+        publish(fds[i]); /* and the broker does not answer */
+    }
     wait_for(&stats->handshaking, SLOTS - 1);
     pause_ms(250); /* the first pause is over */
     uint64_t wakes = counter_read(&stats->wakes);
@@ -250,7 +117,7 @@ static void a_reactor_that_does_not_keep_up_makes_newcomers_hear_503(void **stat
 static void no_topic_of_a_url_comes_past_the_backend_that_decides(void **state)
 {
     (void)state;
-    struct stand *stand = stand_new_with(0, 0, "http://127.0.0.1:1/");
+    struct stand *stand = stand_new_with((struct stand_options){.subscribe_hook = "http://127.0.0.1:1/"});
     int fd = dial(stand, 1);
     char answer[512] = "";
     struct pollfd answered = {.fd = fd, .events = POLLIN};
