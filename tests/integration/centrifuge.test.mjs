@@ -434,3 +434,20 @@ describe('without the SDK', () => {
     assert.match(body, /speaks the JSON format/);
   });
 });
+
+test('hundreds of questions at once are all answered, when there is room for the answers', async t => {
+  const QUESTIONS = 120, ITEMS = 100; // 24 MB of answers, of which 8 are made before they are read
+  const gateway = await own(t, { ...settings, 'auth.anonymous': 'on', 'limits.outbox_bytes': 0 }, { topics });
+  const publisher = await gateway.publisher();
+  await publisher.pipeline(Array.from({ length: ITEMS }, () => ['PUBLISH', 'chat:a', JSON.stringify('x'.repeat(1000))]));
+  const clients = await Promise.all([0, 1].map(() => raw(t, gateway)));
+  const answers = ({ heard }) => heard.filter(reply => reply.id > 1);
+  for (const one of clients) {
+    one.say({ id: 1, connect: {} });
+    await until('connected', () => one.heard.length === 1);
+    one.say(...Array.from({ length: QUESTIONS }, (_, i) => ({ id: i + 2, history: { channel: 'chat:a', limit: ITEMS } })));
+  }
+  await until('all are answered', () => clients.every(one => answers(one).length === QUESTIONS), 20000);
+  for (const one of clients)
+    for (const reply of answers(one)) assert.equal(reply.history?.publications.length, ITEMS, JSON.stringify(reply).slice(0, 200));
+});
