@@ -52,6 +52,7 @@ struct publication {
     size_t info_bytes;
     const char *tags; /* JSON object; NULL: none */
     size_t tags_bytes;
+    uint8_t slow_consumer; /* enum slow_policy: what is lost when a client does not read */
 };
 
 struct auth;

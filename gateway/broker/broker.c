@@ -279,6 +279,7 @@ int64_t broker_publish_with(struct broker *broker, struct publication *publicati
     if (!kept && !broker->listener && !entry)
         return 0;
     uint32_t adapters = adapters_of(entry);
+    publication->slow_consumer = (uint8_t)rule->slow_consumer;
     bool message = publication->kind == PUBLICATION_MESSAGE;
     publication->text = !message || utf8_valid(publication->payload, publication->payload_bytes);
     if (message && publication->text && (kept || adapters & 1u << ADAPTER_CENTRIFUGE))

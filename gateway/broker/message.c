@@ -114,6 +114,7 @@ struct message *message_create(const struct publication *publication, uint32_t h
         .topic_bytes = (uint8_t)publication->topic_bytes,
         .kind = (uint8_t)publication->kind,
         .text = publication->text,
+        .slow_consumer = publication->slow_consumer,
         .delivery_count = deliveries,
         .published_ns = clock_monotonic_ns(),
         .gauges = gauges,

@@ -41,6 +41,7 @@ struct message {
     uint8_t topic_bytes;
     uint8_t kind; /* enum publication_kind */
     bool text;
+    uint8_t slow_consumer; /* enum slow_policy, of its topic */
     uint16_t delivery_count;
     uint64_t published_ns;         /* clock_monotonic_ns() when the publisher parsed it */
     struct message_gauges *gauges; /* the broker's; live longer than it */

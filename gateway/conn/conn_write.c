@@ -182,84 +182,71 @@ size_t conn_send_direct(struct pool *pool, struct conn *conn, const uint8_t *dat
     return done;
 }
 
-static bool past_bound(const struct pool *pool, const struct conn *conn, size_t bytes)
+/* How much would be past limits.outbox_bytes with a frame of so many bytes more. */
+static uint64_t excess_of(const struct pool *pool, const struct conn *conn, size_t bytes)
 {
     uint64_t limit = pool->settings->limits.outbox_bytes;
-    uint64_t cost = conn->extra ? outbox_cost(&conn->extra->outbox) : 0;
-    return limit && cost + bytes + OUTBOX_ITEM_COST > limit;
+    uint64_t cost = (conn->extra ? outbox_cost(&conn->extra->outbox) : 0) + bytes + OUTBOX_ITEM_COST;
+    return limit && cost > limit ? cost - limit : 0;
+}
+
+static bool past_bound(const struct pool *pool, const struct conn *conn, size_t bytes)
+{
+    return excess_of(pool, conn, bytes) > 0;
 }
 
 /* Slow consumers
  * ------------------------------------------------------------------------------------------------------- */
 
-struct choice {
-    const struct pool *pool;
-    struct conn *conn;
-    const struct message *only; /* what has this one's topic; NULL: whatever may be lost */
-};
-
-static bool same_topic(const struct message *a, const struct message *b)
+/* `count` messages were just dropped; so many bytes had been queued. */
+static void dropped(struct pool *pool, struct conn *conn, uint64_t bytes, uint32_t count)
 {
-    return a->topic_hash == b->topic_hash && a->topic_bytes == b->topic_bytes &&
-           memcmp(message_topic(a), message_topic(b), a->topic_bytes) == 0;
-}
-
-static enum slow_policy slow_policy(const struct pool *pool, const struct message *message)
-{
-    return (enum slow_policy)topic_rule_find(pool->settings, message_topic(message), message->topic_bytes)
-        ->slow_consumer;
-}
-
-static bool is_positioned(const struct pool *pool, struct conn *conn, const struct message *message)
-{
-    uint32_t topic =
-        topics_find(&pool->topics, message_topic(message), message->topic_bytes, message->topic_hash);
-    const struct subscription *own = topic == TOPIC_NONE ? NULL : conn_subscription(conn, topic);
-    return own && own->flags & SUBSCRIPTION_POSITIONED;
-}
-
-static bool may_drop(void *context, const struct message *message)
-{
-    const struct choice *choice = context;
-    if (choice->only)
-        return same_topic(message, choice->only);
-    return slow_policy(choice->pool, message) != SLOW_DISCONNECT &&
-           !is_positioned(choice->pool, choice->conn, message);
-}
-
-static void drop_waiting(struct pool *pool, struct conn *conn, uint64_t bytes, const struct message *only)
-{
-    struct choice choice = {.pool = pool, .conn = conn, .only = only};
-    struct outbox *outbox = &conn->extra->outbox;
-    uint64_t before = outbox->bytes;
-    counter_add(&pool->stats->drops, outbox_drop_chosen(outbox, bytes, may_drop, &choice));
-    counter_sub(&pool->stats->outbox_bytes, before - outbox->bytes);
+    counter_add(&pool->stats->drops, count);
+    counter_sub(&pool->stats->outbox_bytes, bytes - conn->extra->outbox.bytes);
     pool_count_outbox(pool, conn->extra);
 }
 
-/* Past the bound: what may be lost makes room, the oldest first. True when the message is not to be queued:
- * it was dropped itself, or the connection is closing. */
-static bool slow(struct pool *pool, struct conn *conn, const struct message *message, size_t bytes)
+static void drop_oldest(struct pool *pool, struct conn *conn, uint64_t bytes, const struct message *like)
 {
-    enum slow_policy policy = slow_policy(pool, message);
-    if (policy != SLOW_DISCONNECT && is_positioned(pool, conn, message)) {
+    struct outbox *outbox = &conn->extra->outbox;
+    uint64_t before = outbox->bytes;
+    dropped(pool, conn, before, outbox_drop_oldest(outbox, bytes, like));
+}
+
+static void drop_topic(struct pool *pool, struct conn *conn, const struct message *message)
+{
+    struct outbox *outbox = &conn->extra->outbox;
+    uint64_t before = outbox->bytes;
+    dropped(pool, conn, before, outbox_drop_topic(outbox, message));
+}
+
+/* Past the bound: what may go makes room, the oldest first. Where all of it together would not, none goes:
+ * what nobody gains from is not looked through for every message. True when the message is not to be queued:
+ * it was dropped itself, or the connection is closing. */
+static bool slow(struct pool *pool, struct conn *conn, const struct message *message, size_t bytes,
+                 bool positioned)
+{
+    if (positioned && message->slow_consumer != SLOW_DISCONNECT) {
         /* It must not see a later offset before it knows of the gap. */
         if (conn->extra)
-            drop_waiting(pool, conn, UINT64_MAX, message);
+            drop_topic(pool, conn, message);
         counter_add(&pool->stats->drops, 1);
         conn_gap(pool, conn, message);
         return true;
     }
-    if (conn->extra && policy == SLOW_LATEST)
-        drop_waiting(pool, conn, UINT64_MAX, message);
-    if (conn->extra && past_bound(pool, conn, bytes))
-        drop_waiting(pool, conn, bytes + OUTBOX_ITEM_COST, NULL);
-    if (!past_bound(pool, conn, bytes))
-        return false;
-    counter_add(&pool->stats->drops, 1); /* this one; conn_close() counts those that it drops */
-    if (policy == SLOW_DISCONNECT)
-        conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
-    return true;
+    uint64_t excess = excess_of(pool, conn, bytes);
+    if (!conn->extra || conn->extra->outbox.may_go < excess) {
+        counter_add(&pool->stats->drops, 1); /* this one; conn_close() counts those that it drops */
+        if (message->slow_consumer == SLOW_DISCONNECT)
+            conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+        return true;
+    }
+    if (message->slow_consumer == SLOW_LATEST)
+        drop_oldest(pool, conn, UINT64_MAX, message);
+    excess = excess_of(pool, conn, bytes);
+    if (excess > 0)
+        drop_oldest(pool, conn, excess, NULL);
+    return false;
 }
 
 /* Makes room for a frame. What waits may only be waiting for the end of the turn: then it goes out now, and
@@ -275,21 +262,26 @@ static size_t make_room(struct pool *pool, struct conn *conn, const uint8_t *dat
     return conn_send_direct(pool, conn, data, bytes);
 }
 
-void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data,
-                        size_t bytes, bool begun)
+void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, size_t taken,
+                        bool positioned)
 {
-    size_t taken = begun ? 0 : make_room(pool, conn, data, bytes);
+    const uint8_t *frame = message_frame(message, (enum adapter_id)conn->adapter);
+    size_t bytes = message->frames[conn->adapter].bytes;
+    if (taken == 0)
+        taken = make_room(pool, conn, frame, bytes);
     if (taken == bytes)
         return;
     if (conn->state != CONN_OPEN) {
         counter_add(&pool->stats->drops, 1);
         return;
     }
-    begun = begun || taken > 0;
-    if (!begun && past_bound(pool, conn, bytes) && slow(pool, conn, message, bytes))
+    if (taken == 0 && past_bound(pool, conn, bytes) && slow(pool, conn, message, bytes, positioned))
         return;
+    enum outbox_hold hold = taken > 0                                                 ? OUTBOX_BEGUN
+                            : positioned || message->slow_consumer == SLOW_DISCONNECT ? OUTBOX_KEEP
+                                                                                      : OUTBOX_MAY_GO;
     struct conn_extra *extra = conn_borrow(conn);
-    if (!extra || !outbox_push_message(&extra->outbox, message, data + taken, bytes - taken, begun)) {
+    if (!extra || !outbox_push_message(&extra->outbox, message, frame + taken, bytes - taken, hold)) {
         counter_add(&pool->stats->drops, 1);
         pool_destroy(pool, conn, CLOSE_INTERNAL);
         return;

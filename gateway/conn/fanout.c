@@ -219,12 +219,12 @@ static void queue_rest(struct pool *pool, struct conn *conn, uint32_t topic, con
             continue;
         }
         /* Closed on the way, or told of a gap: it misses these as well. */
-        if (conn->state != CONN_OPEN || !conn_subscription(conn, topic)) {
+        const struct subscription *own = conn->state == CONN_OPEN ? conn_subscription(conn, topic) : NULL;
+        if (!own) {
             counter_add(&pool->stats->drops, 1);
             continue;
         }
-        conn_queue_message(pool, conn, message, message_frame(message, conn->adapter) + taken, bytes - taken,
-                           taken > 0);
+        conn_queue_message(pool, conn, message, taken, own->flags & SUBSCRIPTION_POSITIONED);
         taken = 0;
     }
 }

@@ -46,23 +46,41 @@ static bool grow(struct outbox *outbox)
     return true;
 }
 
-static void push(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes,
-                 bool begun)
+/* What dropping an item frees of outbox_cost(). */
+static uint64_t item_cost(const struct outbox_item *item)
+{
+    return (uint64_t)item->bytes + OUTBOX_ITEM_COST;
+}
+
+static void push(struct outbox *outbox, struct outbox_item item)
 {
     outbox->count++;
-    *item_at(outbox, outbox->count - 1) =
-        (struct outbox_item){.message = message, .data = data, .bytes = (uint32_t)bytes, .begun = begun};
-    outbox->bytes += bytes;
+    *item_at(outbox, outbox->count - 1) = item;
+    outbox->bytes += item.bytes;
+    if (item.hold == OUTBOX_MAY_GO)
+        outbox->may_go += item_cost(&item);
+}
+
+/* It has begun or it goes: it is none of those that may go any more. */
+static void settle(struct outbox *outbox, struct outbox_item *item)
+{
+    if (item->hold == OUTBOX_MAY_GO)
+        outbox->may_go -= item_cost(item);
+    item->hold = OUTBOX_BEGUN;
 }
 
 bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes,
-                         bool begun)
+                         enum outbox_hold hold)
 {
     PG_ASSERT(bytes > 0 && bytes <= UINT32_MAX);
     if (!grow(outbox))
         return false;
     message_ref(message);
-    push(outbox, message, data, bytes, begun);
+    push(outbox, (struct outbox_item){.message = message,
+                                      .data = data,
+                                      .bytes = (uint32_t)bytes,
+                                      .topic = (uint16_t)message->topic_hash,
+                                      .hold = (uint8_t)hold});
     return true;
 }
 
@@ -78,7 +96,8 @@ bool outbox_push_copy(struct outbox *outbox, const void *data, size_t bytes, boo
     uint32_t full = (uint32_t)bytes;
     memcpy(copy + bytes, &full, sizeof full);
     outbox->copied += bytes + COPY_TRAILER;
-    push(outbox, NULL, copy, bytes, begun);
+    push(outbox,
+         (struct outbox_item){.data = copy, .bytes = full, .hold = begun ? OUTBOX_BEGUN : OUTBOX_KEEP});
     return true;
 }
 
@@ -131,23 +150,25 @@ void outbox_consume(struct outbox *outbox, size_t bytes)
     while (bytes > 0) {
         PG_ASSERT(outbox->count > 0);
         struct outbox_item *item = item_at(outbox, 0);
+        settle(outbox, item);
         if (bytes < item->bytes) {
             item->data += bytes;
             item->bytes -= (uint32_t)bytes;
-            item->begun = true;
             return;
         }
         bytes -= item->bytes;
         item_release(outbox, item);
         outbox->head = (outbox->head + 1) & (outbox->cap - 1);
         outbox->count--;
+        if (outbox->firm > 0)
+            outbox->firm--;
     }
 }
 
 uint32_t outbox_drop_unsent(struct outbox *outbox)
 {
     uint32_t dropped = 0;
-    uint32_t keep = outbox->count > 0 && item_at(outbox, 0)->begun ? 1 : 0;
+    uint32_t keep = outbox->count > 0 && item_at(outbox, 0)->hold == OUTBOX_BEGUN ? 1 : 0;
     while (outbox->count > keep) {
         struct outbox_item *item = item_at(outbox, outbox->count - 1);
         if (item->message)
@@ -156,34 +177,90 @@ uint32_t outbox_drop_unsent(struct outbox *outbox)
         item_release(outbox, item);
         outbox->count--;
     }
+    outbox->may_go = 0;
+    outbox->firm = outbox->count;
     return dropped;
 }
 
-uint32_t outbox_drop_chosen(struct outbox *outbox, uint64_t bytes, outbox_choose_fn *choose, void *context)
+/* Dropping in the middle
+ * ----------------------------------------------------------------------------------------- */
+
+static bool same_topic(const struct message *a, const struct message *b)
 {
-    uint32_t dropped = 0, kept = 0;
-    uint64_t gone = 0;
-    for (uint32_t i = 0; i < outbox->count && gone < bytes; i++) {
+    return a->topic_hash == b->topic_hash && a->topic_bytes == b->topic_bytes &&
+           memcmp(message_topic(a), message_topic(b), a->topic_bytes) == 0;
+}
+
+static bool is_like(const struct outbox_item *item, const struct message *like)
+{
+    return item->message && item->topic == (uint16_t)like->topic_hash && same_topic(item->message, like);
+}
+
+static void item_drop(struct outbox *outbox, struct outbox_item *item)
+{
+    settle(outbox, item);
+    outbox->bytes -= item->bytes;
+    item_release(outbox, item);
+}
+
+/* `gap` places have become free behind the first `kept` items. The shorter side closes up: a full outbox is
+ * not moved for every message that takes another one's place. */
+static void close_gap(struct outbox *outbox, uint32_t kept, uint32_t gap)
+{
+    if (gap == 0)
+        return;
+    if (kept <= outbox->count - kept - gap) {
+        for (uint32_t i = kept; i-- > 0;)
+            *item_at(outbox, i + gap) = *item_at(outbox, i);
+        outbox->head = (outbox->head + gap) & (outbox->cap - 1);
+    } else {
+        for (uint32_t i = kept + gap; i < outbox->count; i++)
+            *item_at(outbox, i - gap) = *item_at(outbox, i);
+    }
+    outbox->count -= gap;
+}
+
+uint32_t outbox_drop_oldest(struct outbox *outbox, uint64_t bytes, const struct message *like)
+{
+    uint64_t gone = 0, unseen = outbox->may_go; /* behind the last one that may go is nothing to look for */
+    uint32_t kept = outbox->firm, i = kept, first = UINT32_MAX;
+    for (; i < outbox->count && gone < bytes && unseen > 0; i++) {
         struct outbox_item *item = item_at(outbox, i);
-        if (item->message && !item->begun && choose(context, item->message)) {
-            gone += item->bytes + OUTBOX_ITEM_COST;
-            outbox->bytes -= item->bytes;
-            item_release(outbox, item);
-            dropped++;
+        if (item->hold == OUTBOX_MAY_GO) {
+            unseen -= item_cost(item);
+            if (!like || is_like(item, like)) {
+                gone += item_cost(item);
+                item_drop(outbox, item);
+                continue;
+            }
+            if (first == UINT32_MAX)
+                first = kept;
+        }
+        if (kept != i)
+            *item_at(outbox, kept) = *item;
+        kept++;
+    }
+    outbox->firm = first == UINT32_MAX ? kept : first;
+    close_gap(outbox, kept, i - kept);
+    return i - kept;
+}
+
+uint32_t outbox_drop_topic(struct outbox *outbox, const struct message *like)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < outbox->count; i++) {
+        struct outbox_item *item = item_at(outbox, i);
+        if (item->hold != OUTBOX_BEGUN && is_like(item, like)) {
+            item_drop(outbox, item);
             continue;
         }
         if (kept != i)
             *item_at(outbox, kept) = *item;
         kept++;
     }
-    if (dropped == 0)
-        return 0;
-    /* Those before the last one that has gone close up to those behind it: they are few when the oldest go,
-     * and a full outbox is not moved for every message that takes another one's place. */
-    for (uint32_t i = kept; i-- > 0;)
-        *item_at(outbox, i + dropped) = *item_at(outbox, i);
-    outbox->head = (outbox->head + dropped) & (outbox->cap - 1);
-    outbox->count -= dropped;
+    uint32_t dropped = outbox->count - kept;
+    outbox->count = kept;
+    outbox->firm = 0;
     return dropped;
 }
 

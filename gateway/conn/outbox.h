@@ -13,11 +13,18 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+enum outbox_hold {
+    OUTBOX_KEEP,   /* its connection ends rather than lose it */
+    OUTBOX_BEGUN,  /* part of the frame has left: the rest must follow */
+    OUTBOX_MAY_GO, /* dropped when its room is needed */
+};
+
 struct outbox_item {
     struct message *message; /* holds `data` alive; NULL: data was malloc()ed for this item */
     const uint8_t *data;
     uint32_t bytes; /* still to send, from data */
-    bool begun;     /* part of the frame has left: it can no longer be dropped */
+    uint16_t topic; /* of the message, the end of its hash: others are told apart without looking at them */
+    uint8_t hold;   /* enum outbox_hold */
 };
 
 /* What an item costs besides its bytes, rounded up: many tiny frames must not cost many times what they are
@@ -28,9 +35,11 @@ _Static_assert(sizeof(struct outbox_item) <= OUTBOX_ITEM_COST, "the ring's share
 struct outbox {
     struct outbox_item *items; /* ring */
     uint32_t head, count, cap;
+    uint32_t firm; /* so many of the first have nothing among them that may go */
     uint8_t *wire; /* a sealed record that the kernel took only in part: goes before all items */
     uint32_t wire_sent, wire_bytes;
-    uint64_t bytes; /* all that is queued: items and wire */
+    uint64_t bytes;  /* all that is queued: items and wire */
+    uint64_t may_go; /* what dropping all that may go would free, of outbox_cost() */
     uint64_t
         copied; /* what copies and wire take in memory; messages are shared, and counted where they are */
 };
@@ -54,7 +63,7 @@ static inline uint64_t outbox_own(const struct outbox *outbox)
 /* Each returns false without memory, leaving the outbox as it was. `begun`: earlier bytes of this frame have
  * left already. */
 bool outbox_push_message(struct outbox *outbox, struct message *message, const uint8_t *data, size_t bytes,
-                         bool begun) __attribute__((warn_unused_result));
+                         enum outbox_hold hold) __attribute__((warn_unused_result));
 bool outbox_push_copy(struct outbox *outbox, const void *data, size_t bytes, bool begun)
     __attribute__((warn_unused_result));
 /* Keeps sealed bytes, behind those that are kept already. */
@@ -68,8 +77,10 @@ size_t outbox_gather(const struct outbox *outbox, struct iovec *vectors, size_t 
 void outbox_consume(struct outbox *outbox, size_t bytes);
 /* Drops every item that has not begun; returns how many messages were among them. */
 uint32_t outbox_drop_unsent(struct outbox *outbox);
-/* Drops messages that have not begun and that `choose` chooses, the oldest first, until `bytes` are gone;
- * returns how many. */
-typedef bool outbox_choose_fn(void *context, const struct message *message);
-uint32_t outbox_drop_chosen(struct outbox *outbox, uint64_t bytes, outbox_choose_fn *choose, void *context);
+/* Drops messages that may go, the oldest first, until `bytes` of the cost are gone: all of them, or, unless
+ * `like` is NULL, those of that message's topic. Returns how many. Where nothing may go it looks at nothing.
+ */
+uint32_t outbox_drop_oldest(struct outbox *outbox, uint64_t bytes, const struct message *like);
+/* Drops all of a message's topic that has not begun; returns how many. */
+uint32_t outbox_drop_topic(struct outbox *outbox, const struct message *like);
 void outbox_fini(struct outbox *outbox);

@@ -215,10 +215,10 @@ void conn_input_early(struct pool *pool, struct conn *conn, const struct transfe
  * or kept as the rest of a record): the caller queues the rest. May destroy the connection (returns `bytes`).
  */
 size_t conn_send_direct(struct pool *pool, struct conn *conn, const uint8_t *data, size_t bytes);
-/* Queues a message's frame from `data`; past limits.outbox_bytes the connection is closed as slow. `begun`:
- * see outbox.h. */
-void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, const uint8_t *data,
-                        size_t bytes, bool begun);
+/* Queues a message's frame, of which `taken` bytes have left already. Past limits.outbox_bytes its
+ * slow_consumer says what is lost; a connection that is positioned in its topic is told so. */
+void conn_queue_message(struct pool *pool, struct conn *conn, struct message *message, size_t taken,
+                        bool positioned);
 /* Queues a frame of the connection's own (ping, close); same bound, except for the close frame. */
 void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size_t bytes);
 /* The same for an answer to what the client sends: the first of a turn leaves at once, all others together at

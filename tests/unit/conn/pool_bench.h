@@ -480,9 +480,11 @@ BENCH void peer_fini(struct peer *peer)
 
 BENCH void bench_publish(struct bench *bench, const char *topic, const void *payload, size_t bytes)
 {
+    const struct topic_rule *rule = topic_rule_find(&bench->settings, topic, strlen(topic));
     struct publication publication = {.payload = payload,
                                       .payload_bytes = bytes,
                                       .text = false,
+                                      .slow_consumer = (uint8_t)rule->slow_consumer,
                                       .topic = topic,
                                       .topic_bytes = strlen(topic)};
     struct message *message =

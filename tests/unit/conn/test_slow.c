@@ -129,6 +129,36 @@ static void other_topics_of_the_connection_lose_nothing(void **state)
     bench_fini(bench);
 }
 
+static void what_does_not_fit_in_any_case_costs_nothing_that_waits(void **state)
+{
+    (void)state;
+    enum { BIG = 2000 };
+    static char big[BIG];
+    struct topic_rule rule;
+    struct bench *bench = slow_bench(&rule, SLOW_LATEST);
+    struct peer peer = peer_open(bench, 0, "lossy,lossy too,strict", SEND_BUFFER);
+    peer_expect_101(bench, &peer);
+    unsigned number = 1;
+    const struct conn *conn = peer_conn(bench, &peer);
+    while (!conn->extra || outbox_cost(&conn->extra->outbox) < OUTBOX - 1000)
+        publish_number(bench, "strict", number++);
+    publish_number(bench, "lossy", number);
+    assert_true(conn->extra->outbox.may_go > 0);
+    uint32_t waiting = conn->extra->outbox.count;
+    memset(big, '.', sizeof big);
+    bench_publish(bench, "lossy too", big, sizeof big);
+    bench_settle(bench);
+    assert_int_equal(conn->state, CONN_OPEN);
+    assert_int_equal(conn->extra->outbox.count, waiting);
+    assert_int_equal(counter_read(&bench->stats.drops), 1);
+    struct seen seen = read_numbers(bench, &peer);
+    assert_int_equal(seen.last, number);
+    assert_int_equal(seen.gaps, 0);
+    peer_fini(&peer);
+    bench_settle(bench);
+    bench_fini(bench);
+}
+
 static void a_topic_without_the_rule_ends_the_connection(void **state)
 {
     (void)state;
@@ -200,6 +230,7 @@ int main(void)
         cmocka_unit_test(drop_oldest_over_ws),
         cmocka_unit_test(drop_oldest_over_wss),
         cmocka_unit_test(latest_keeps_the_newest_only),
+        cmocka_unit_test(what_does_not_fit_in_any_case_costs_nothing_that_waits),
         cmocka_unit_test(other_topics_of_the_connection_lose_nothing),
         cmocka_unit_test(a_topic_without_the_rule_ends_the_connection),
     };
