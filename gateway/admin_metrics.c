@@ -47,6 +47,8 @@ static const struct metric reactor_metrics[] = {
     {"pushgate_pings_total", "counter", "Pings sent.", AT(pings)},
     {"pushgate_outbox_bytes", "gauge", "Bytes that wait for slow clients.", AT(outbox_bytes)},
     {"pushgate_outbox_connections", "gauge", "Connections for which bytes wait.", AT(outbox_connections)},
+    {"pushgate_topics_refused_total", "counter", "Subscriptions for which a reactor had no room.",
+     AT(topics_refused)},
     {"pushgate_reactor_topics", "gauge", "Topics with subscribers, counted once for each reactor.",
      AT(topics)},
     {"pushgate_wheel_entries", "gauge", "Timers armed.", AT(wheel_entries)},

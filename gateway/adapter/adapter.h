@@ -66,6 +66,7 @@ enum link_join {
     LINK_JOINING,  /* the answer will come to answer() */
     LINK_ALREADY,  /* it has the topic or is about to */
     LINK_TOO_MANY, /* limits.topics_per_connection */
+    LINK_FULL,     /* the topic is new here, and there is no room for one more */
     LINK_BUSY,   /* it has asked for 255 that the broker has not answered yet, whether it still wants them or
                     not */
     LINK_FAILED, /* no memory; the connection is gone */

@@ -62,6 +62,8 @@ static void catch_up(struct talk *talk, const struct connecting *connecting)
         enum link_join result = talk_join(talk, &join);
         if (result == LINK_TOO_MANY || result == LINK_BUSY)
             talk_disconnect(talk, CENTRIFUGE_DISCONNECT_CHANNEL_LIMIT);
+        else if (result == LINK_FULL) /* the client has been told that it has the topic */
+            talk_unsubscribe_push(talk, sub->name, CENTRIFUGE_UNSUBSCRIBE_SERVER);
     }
 }
 
@@ -138,6 +140,9 @@ static bool begin(struct talk *talk, struct connecting *connecting, struct serve
     case LINK_TOO_MANY:
     case LINK_BUSY:
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_CHANNEL_LIMIT);
+        return false;
+    case LINK_FULL:
+        talk_connect_refuse(talk, connecting->command, CENTRIFUGE_ERROR_LIMIT_EXCEEDED);
         return false;
     case LINK_FAILED:
         break;

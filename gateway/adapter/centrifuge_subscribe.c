@@ -14,6 +14,7 @@ static void join_now(struct talk *talk, const struct join *join)
         talk_error(talk, join->command, CENTRIFUGE_ERROR_ALREADY_SUBSCRIBED);
         break;
     case LINK_TOO_MANY:
+    case LINK_FULL:
         talk_error(talk, join->command, CENTRIFUGE_ERROR_LIMIT_EXCEEDED);
         break;
     case LINK_BUSY:

@@ -137,6 +137,10 @@ static enum link_join try_join(struct link *link, struct broker_request *request
     if (conn->joins == UINT8_MAX)
         return LINK_BUSY;
     topic = topics_intern(&pool->topics, name, bytes, hash);
+    if (topic == TOPIC_NONE && topics_full(&pool->topics)) {
+        counter_add(&pool->stats->topics_refused, 1);
+        return LINK_FULL;
+    }
     if (topic == TOPIC_NONE)
         return LINK_FAILED;
     struct subscription own = {.topic = topic & SUBSCRIPTION_TOPIC_MASK,
@@ -258,8 +262,8 @@ void conn_deliver(struct pool *pool, struct conn *conn, bool text, uint8_t *payl
     adapter_of(conn)->message(&link.base, text, payload, bytes);
 }
 
-/* Topics of the URL that need the broker's word. */
-static void join_by_answer(struct link *link, const struct transfer_item *item)
+/* Topics of the URL that need the broker's word. False: there is no room for one of them. */
+static bool join_by_answer(struct link *link, const struct transfer_item *item)
 {
     const struct transfer_record *record = &item->record;
     const uint8_t *at = item->topics, *end = item->topics + record->topics_bytes;
@@ -268,7 +272,7 @@ static void join_by_answer(struct link *link, const struct transfer_item *item)
         struct broker_request *request = broker_request_create(&ask);
         if (!request) {
             out_of_memory(link);
-            return;
+            return true;
         }
         request->since_set = record->since_set;
         request->flags = record->since_set ? SUBSCRIPTION_POSITIONED : 0;
@@ -276,8 +280,10 @@ static void join_by_answer(struct link *link, const struct transfer_item *item)
         request->room = MISSED_MAX;
         request->since =
             (struct stream_position){.offset = record->since_offset, .epoch = record->since_epoch};
-        (void)link_join(&link->base, request);
+        if (link_join(&link->base, request) == LINK_FULL)
+            return false;
     }
+    return true;
 }
 
 void conn_opened(struct pool *pool, struct conn *conn, const struct transfer_item *item)
@@ -285,10 +291,13 @@ void conn_opened(struct pool *pool, struct conn *conn, const struct transfer_ite
     /* First the broker, then the client, as with topics that it need not be asked about. */
     if (item->record.ask_broker) {
         struct link link = link_to(pool, conn);
-        join_by_answer(&link, item);
+        if (!join_by_answer(&link, item))
+            conn_refuse_begin(pool, conn);
     }
     if (conn->state == CONN_OPEN)
         conn_greet(pool, conn, &item->record);
+    else if (conn->state == CONN_CLOSING)
+        conn_refuse(pool, conn);
     if (conn->state != CONN_OPEN || !adapter_of(conn)->opened)
         return;
     struct link link = link_to(pool, conn);

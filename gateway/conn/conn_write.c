@@ -2,7 +2,6 @@
  * what fits. */
 #include "gateway/base/assert.h"
 #include "gateway/conn/pool.h"
-#include "proto/http_request.h"
 
 #include <errno.h>
 #include <string.h>
@@ -405,12 +404,4 @@ void conn_mark_dirty(struct pool *pool, struct conn *conn)
     if (conn->dirty)
         return;
     conn->dirty = index_list_push(&pool->dirty, pool_index(pool, conn));
-}
-
-void conn_greet(struct pool *pool, struct conn *conn, const struct transfer_record *record)
-{
-    char response[512];
-    size_t bytes = http_upgrade_response(response, sizeof response, record->accept, record->subprotocol);
-    PG_ASSERT(bytes > 0);
-    conn_send_own(pool, conn, response, bytes);
 }

@@ -14,7 +14,10 @@
 #include <unistd.h>
 
 enum { GRAINS_PER_PERIOD = 16, GRAIN_MAX_MS = 1000, ADVANCE_BUDGET = 1024 };
-enum { TOPICS_MAX = 1 << 24 }; /* subscription.topic has 24 bits */
+enum {
+    TOPICS_MAX = 1 << 24, /* subscription.topic has 24 bits */
+    TOPICS_SPARE = 1024,  /* that nobody has any more, or not yet: the broker's answer is on its way */
+};
 
 static uint32_t grain_of(uint64_t ticks)
 {
@@ -28,6 +31,18 @@ static uint64_t ticks_of(uint64_t ms)
 {
     uint64_t ticks = (ms + WHEEL_TICK_MS - 1) / WHEEL_TICK_MS;
     return ticks < INT32_MAX ? ticks : INT32_MAX;
+}
+
+/* Room for all that connections may name, so that none takes what another needs. Where the kernel does not
+ * give so much address space less will do, as long as everybody can have a topic. */
+static bool reserve_topics(struct pool *pool, uint32_t capacity)
+{
+    uint64_t each = pool->settings->limits.topics_per_connection;
+    uint64_t most = capacity * (each ? each : UINT8_MAX) + TOPICS_SPARE;
+    for (uint32_t max = most < TOPICS_MAX ? (uint32_t)most : TOPICS_MAX; max >= capacity; max /= 2)
+        if (topics_init(&pool->topics, max))
+            return true;
+    return false;
 }
 
 bool pool_init(struct pool *pool, const struct pool_config *config)
@@ -54,12 +69,11 @@ bool pool_init(struct pool *pool, const struct pool_config *config)
     list_init(&pool->waiting);
     pool->idle_grain = grain_of(pool->idle_ticks);
     pool->ping_grain = grain_of(pool->ping_ticks);
-    uint64_t topics = (uint64_t)config->capacity * 4;
     if (!slab_init(&pool->conns, sizeof(struct conn), config->capacity) ||
         !slab_init(&pool->tls, sizeof(struct conn_tls), config->capacity) ||
         !slab_init(&pool->sessions, sizeof(struct session), config->capacity) ||
         !slab_init(&pool->addresses, sizeof(struct address), config->capacity) ||
-        !topics_init(&pool->topics, topics < TOPICS_MAX - 1024 ? (uint32_t)topics + 1024 : TOPICS_MAX))
+        !reserve_topics(pool, config->capacity))
         return false;
     slab_hide(&pool->tls); /* it is nothing but keys */
     wheel_init(&pool->wheel, pool->conns.base + offsetof(struct conn, timer), sizeof(struct conn), pool->now);
@@ -292,8 +306,11 @@ struct conn *pool_open(struct pool *pool, const struct transfer_item *item)
                                 .data.u64 = conn_event_data(pool, conn)};
     if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) != 0)
         goto no_epoll;
-    if (!pool_join_topics(pool, conn, item))
-        goto no_epoll;
+    if (!pool_join_topics(pool, conn, item)) {
+        if (!topics_full(&pool->topics))
+            goto no_epoll;
+        conn_refuse_begin(pool, conn);
+    }
     if (pool_session(pool, conn))
         *pool_session(pool, conn) = (struct session){0};
     conn_keep_address(pool, conn, &record->client);

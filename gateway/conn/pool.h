@@ -151,8 +151,8 @@ void conn_log_close(const struct pool *pool, const struct conn *conn, enum close
  * ----------------------------------------------------------------------------------------------------------
  */
 
-/* Joins the topics of a transfer that need no word of the broker's first. False without memory: none is
- * joined. */
+/* Joins the topics of a transfer that need no word of the broker's first. False without memory, or when
+ * topics_full(): none is joined. */
 bool pool_join_topics(struct pool *pool, struct conn *conn, const struct transfer_item *item)
     __attribute__((warn_unused_result));
 /* Where the connection stands in a topic, or NULL. Valid until it joins or leaves one. */
@@ -226,12 +226,21 @@ void conn_send_own(struct pool *pool, struct conn *conn, const void *frame, size
 void conn_answer(struct pool *pool, struct conn *conn, const void *frame, size_t bytes);
 /* Sends what is queued, and a KeyUpdate that is owed; asks for EPOLLOUT when the kernel takes no more. */
 void conn_flush(struct pool *pool, struct conn *conn);
-/* Answers the upgrade: 101, the first bytes that the connection sends. */
-void conn_greet(struct pool *pool, struct conn *conn, const struct transfer_record *record);
 /* Keeps the connection for conn_flush() at the end of this turn. */
 void conn_mark_dirty(struct pool *pool, struct conn *conn);
 /* Puts bytes that are ready for the wire (sealed records) out or into the outbox. False: destroyed. */
 bool conn_send_wire(struct pool *pool, struct conn *conn, const uint8_t *wire, size_t bytes);
+
+/* conn_greet.c: what an upgrade is answered
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+/* 101. */
+void conn_greet(struct pool *pool, struct conn *conn, const struct transfer_record *record);
+/* There is no room for its topics: it is not greeted but closes, having none. What it sends is not read. */
+void conn_refuse_begin(struct pool *pool, struct conn *conn);
+/* Then: 503. */
+void conn_refuse(struct pool *pool, struct conn *conn);
 
 /* conn_link.c
  * ----------------------------------------------------------------------------------------------------------

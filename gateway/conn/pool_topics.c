@@ -114,8 +114,10 @@ void pool_leave(struct pool *pool, struct conn *conn)
 static bool join(struct pool *pool, struct conn *conn, const char *name, size_t bytes)
 {
     uint32_t topic = topics_intern(&pool->topics, name, bytes, topic_hash(name, bytes));
-    if (topic == TOPIC_NONE)
+    if (topic == TOPIC_NONE) {
+        counter_add(&pool->stats->topics_refused, topics_full(&pool->topics) ? 1 : 0);
         return false;
+    }
     struct subscription own = {.topic = topic & SUBSCRIPTION_TOPIC_MASK};
     if (topics_subscribe(&pool->topics, topic, pool_index(pool, conn), conn->adapter, &own.position)) {
         if (conn_add_subscription(conn, own))

@@ -68,6 +68,7 @@ struct reactor_stats {
     counter outbox_bytes;              /* gauge */
     counter outbox_connections;        /* gauge */
     counter topics;                    /* gauge */
+    counter topics_refused;            /* joins of topics for which there was no room */
     counter wheel_entries;             /* gauge */
     counter wakes;                     /* returns of epoll_wait */
     struct histogram loop_latency;     /* of one turn of the loop, without waiting */

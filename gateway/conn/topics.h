@@ -53,7 +53,7 @@ struct topics {
     uint32_t dirty_head; /* index + 1 */
 };
 
-/* `max_topics` bounds the table (address space only). */
+/* `max_topics` bounds the table. It reserves that much address space; memory grows with use. */
 bool topics_init(struct topics *topics, uint32_t max_topics) __attribute__((warn_unused_result));
 void topics_fini(struct topics *topics);
 
@@ -71,7 +71,12 @@ static inline uint32_t *topic_subscribers(struct topic *topic)
 }
 
 uint32_t topics_find(const struct topics *topics, const char *name, size_t bytes, uint32_t hash);
-/* Finds or makes; TOPIC_NONE without memory. */
+/* No room for a topic that is not there. */
+static inline bool topics_full(const struct topics *topics)
+{
+    return topics->slab.used == topics->slab.capacity;
+}
+/* Finds or makes; TOPIC_NONE when topics_full() or without memory. */
 uint32_t topics_intern(struct topics *topics, const char *name, size_t bytes, uint32_t hash)
     __attribute__((warn_unused_result));
 /* Adds a subscriber (a connection's slot); its position goes to *position. False without memory. */

@@ -41,7 +41,8 @@ struct fake {
     uint32_t next_join;
     uint64_t deadline;  /* ms; 0: none */
     char left_info[64]; /* chan_info of who left a topic, of late */
-    bool sends_end_it;  /* the connection breaks with the next send */
+    bool full;         /* no room for a topic more */
+    bool sends_end_it; /* the connection breaks with the next send */
     bool ended;
 };
 
@@ -117,6 +118,8 @@ static enum link_join fake_join(struct adapter_link *link, struct broker_request
         result = LINK_ALREADY;
     else if (f->sub_count == SUBS_MAX || (most > 0 && f->sub_count >= most))
         result = LINK_TOO_MANY;
+    else if (f->full)
+        result = LINK_FULL;
     if (result != LINK_JOINING) {
         broker_request_destroy(request);
         return result;

@@ -475,6 +475,22 @@ static void a_topic_that_is_full_fails_connect_and_leaves_no_other_behind(void *
     assert_true(f->session.connected);
 }
 
+static void no_room_for_a_topic_fails_connect_too(void **state)
+{
+    struct fake *f = *state;
+    f->full = true;
+    connect_with_channels(f, "\"stream:c\",\"a\"", "");
+    hear_error(f, 1, 106);
+    assert_false(f->session.waiting);
+    assert_false(f->session.connected);
+    assert_int_equal(f->close_code, 0);
+    answer_ok(f, BROKER_HISTORY, "stream:c"); /* of no use any more */
+    hear_nothing(f);
+    say_token(f, "{\"id\":2,\"connect\":{\"token\":\"%s\"}}", "\"sub\":\"anna\"");
+    assert_int_equal(f->frame_count, 1);
+    assert_true(f->session.connected);
+}
+
 static void a_topic_without_history_by_now_is_joined_all_the_same(void **state)
 {
     struct fake *f = *state;
@@ -502,6 +518,22 @@ static void a_full_topic_behind_the_reply_is_taken_back(void **state)
             "unsubscribe\"}}}");
     fake_end(f);
     fake_connect(f);
+}
+
+static void no_room_for_a_topic_behind_the_reply_takes_it_back(void **state)
+{
+    struct fake *f = *state;
+    connect_with_channels(f, "\"stream:a\"", "");
+    struct broker_request *request = asked(f, BROKER_HISTORY, "stream:a");
+    answer_page(request, 7, NULL);
+    f->full = true;
+    answer(f, request);
+    assert_int_equal(f->frame_count, 1);
+    const char *push = strstr(f->frames[0], "\n{\"push\"");
+    assert_non_null(push);
+    assert_string_equal(push + 1, "{\"push\":{\"channel\":\"stream:a\",\"unsubscribe\":{\"code\":2000,"
+                                  "\"reason\":\"server unsubscribe\"}}}");
+    assert_int_equal(f->close_code, 0);
 }
 
 static void more_topics_than_a_connection_may_have_end_it(void **state)
@@ -567,6 +599,8 @@ int main(void)
         T(a_position_that_is_lost_is_told),
         T(missed_publications_that_are_too_many_bytes_are_not_recovered),
         T(a_topic_that_is_full_fails_connect_and_leaves_no_other_behind),
+        T(no_room_for_a_topic_fails_connect_too),
+        T(no_room_for_a_topic_behind_the_reply_takes_it_back),
         T(a_topic_without_history_by_now_is_joined_all_the_same),
         T(a_full_topic_behind_the_reply_is_taken_back),
         T(more_topics_than_a_connection_may_have_end_it),

@@ -105,6 +105,12 @@ static void limits_are_told(void **state)
     fake_subscribe(f, 4, "a");
     say(f, "{\"id\":5,\"subscribe\":{\"channel\":\"b\"}}");
     hear_error(f, 5, 106);
+    f->settings.limits.topics_per_connection = 2;
+    f->full = true;
+    say(f, "{\"id\":6,\"subscribe\":{\"channel\":\"b\"}}");
+    hear_error(f, 6, 106);
+    assert_int_equal(f->close_code, 0);
+    assert_int_equal(f->sub_count, 1);
     assert_null(f->session.more);
 }
 

@@ -458,9 +458,119 @@ static void what_is_recovered_does_not_pile_up_and_is_written_in_slices(void **s
     stage_free(stage);
 }
 
+/* The table is full at what it has now. */
+static void fill(struct stage *stage)
+{
+    struct slab *slab = &stage->own.bench->pool.topics.slab;
+    slab->capacity = slab->used;
+}
+
+static void topics_of_many_greedy_clients_leave_room_for_those_of_others(void **state)
+{
+    (void)state;
+    enum { GREEDY = BENCH_CAPACITY / 4, EACH = 32 };
+    static struct peer peers[GREEDY];
+    struct stage *stage = stage_new();
+    struct bench *bench = stage->own.bench;
+    char topics[4096] = "";
+    for (int i = 0; i < GREEDY; i++) {
+        for (int n = 0, at = 0; n < EACH; n++)
+            at += snprintf(topics + at, sizeof topics - (size_t)at, "%s%d/%d", n ? "," : "", i, n);
+        peers[i] = peer_open(bench, 0, topics, 0);
+        assert_non_null(peer_conn(bench, &peers[i]));
+    }
+    assert_int_equal(bench->pool.topics.used, GREEDY * EACH);
+    struct peer late = connected(stage, 0);
+    say(stage, &late, "\"subscribe\":{\"channel\":\"late\"}");
+    broker_bench_settle(&stage->own);
+    assert_int_equal(count_heard(stage, &late, "\"subscribe\":{}"), 1);
+    assert_int_equal(counter_read(&bench->stats.topics_refused), 0);
+    for (int i = 0; i < GREEDY; i++)
+        peer_fini(&peers[i]);
+    peer_fini(&late);
+    broker_bench_settle(&stage->own);
+    stage_free(stage);
+}
+
+static void a_join_without_room_is_refused_and_costs_nobody_what_he_has(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct bench *bench = stage->own.bench;
+    struct peer raw = peer_open(bench, 0, "known", 0), peer = connected(stage, 0);
+    peer_expect_101(bench, &raw);
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"past:a\"}");
+    broker_bench_settle(&stage->own);
+    assert_int_equal(count_heard(stage, &peer, "\"positioned\":true"), 1);
+    fill(stage);
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"unknown\"}");
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"known\"}");
+    broker_bench_settle(&stage->own);
+    assert_int_equal(count_heard(stage, &peer, "\"code\":106"), 1);
+    assert_int_equal(counter_read(&bench->stats.topics_refused), 1);
+    bench_publish(bench, "known", "hello", 5);
+    broker_bench_settle(&stage->own);
+    peer_read(bench, &raw, SIZE_MAX);
+    peer_expect(&raw, WS_BINARY, "hello", 5);
+    assert_int_equal(peer_conn(bench, &peer)->topic_count, 2);
+    bench->pool.topics.slab.capacity++;
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"unknown\"}");
+    broker_bench_settle(&stage->own);
+    assert_int_equal(peer_conn(bench, &peer)->topic_count, 3);
+    peer_fini(&raw);
+    peer_fini(&peer);
+    broker_bench_settle(&stage->own);
+    stage_free(stage);
+}
+
+static void expect_503(struct stage *stage, struct peer peer)
+{
+    struct bench *bench = stage->own.bench;
+    static const char status[] = "HTTP/1.1 503 Service Unavailable\r\n";
+    broker_bench_settle(&stage->own);
+    peer_read(bench, &peer, SIZE_MAX);
+    assert_true(peer.plain.len > sizeof status);
+    assert_memory_equal(peer.plain.data, status, sizeof status - 1);
+    assert_non_null(memmem(peer.plain.data, peer.plain.len, "no room for another topic\n", 26));
+    assert_true(peer.eof);
+    assert_int_equal(peer.notified, peer.tls);
+    peer_fini(&peer);
+    broker_bench_settle(&stage->own);
+    assert_null(peer_conn(bench, &peer));
+}
+
+static void an_upgrade_whose_topic_has_no_room_is_answered_503(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct bench *bench = stage->own.bench;
+    static const uint8_t early[] = {0x89, 0x80, 1, 2, 3, 4};
+    struct peer known = peer_open(bench, 0, "known", 0);
+    peer_expect_101(bench, &known);
+    fill(stage);
+    for (int tls = 0; tls <= 1; tls++) {
+        expect_503(stage, peer_open(bench, tls, "known,unknown", 0));
+        expect_503(stage, peer_open_early(bench, tls, "unknown", 0, early, sizeof early));
+        bench->like.ask_broker = bench->like.since_set = true;
+        expect_503(stage, peer_open(bench, tls, "past:unknown", 0));
+        bench->like.ask_broker = bench->like.since_set = false;
+    }
+    assert_int_equal(counter_read(&bench->stats.topics_refused), 6);
+    assert_int_equal(bench->pool.topics.used, 1);
+    struct peer other = peer_open(bench, 0, "known", 0);
+    peer_expect_101(bench, &other);
+    peer_fini(&known);
+    peer_fini(&other);
+    broker_bench_settle(&stage->own);
+    stage_free(stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(topics_of_many_greedy_clients_leave_room_for_those_of_others),
+        cmocka_unit_test(a_join_without_room_is_refused_and_costs_nobody_what_he_has),
+        cmocka_unit_test(an_upgrade_whose_topic_has_no_room_is_answered_503),
         cmocka_unit_test(who_was_never_let_in_neither_publishes_nor_leaves),
         cmocka_unit_test(who_was_let_in_and_did_not_wait_for_it_leaves),
         cmocka_unit_test(who_publishes_faster_than_is_delivered_is_refused),
