@@ -100,6 +100,9 @@ struct adapter_link_ops {
     /* Hands a request of a kind that is served (proxy_serves()) to the backend hooks; proxied() is called.
      * Takes the request. */
     void (*proxy)(struct adapter_link *link, struct proxy_request *request);
+    /* Time that a command has cost, beyond what commands of its size cost: counted as input, of which a turn
+     * has so much, and what others have sent is read in the next one. */
+    void (*charge)(struct adapter_link *link, uint64_t ns);
     /* expired() is called in so many milliseconds, instead of what was set before; 0: never. */
     void (*deadline)(struct adapter_link *link, uint64_t ms);
 };

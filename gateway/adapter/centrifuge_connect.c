@@ -3,7 +3,6 @@
 
 #include "gateway/adapter/identity.h"
 #include "gateway/adapter/topic_name.h"
-#include "gateway/auth/auth.h"
 
 #include <stdlib.h>
 
@@ -63,12 +62,14 @@ static void admit_known(struct talk *talk, uint32_t command, const struct identi
 
 static void connect_by_token(struct talk *talk, uint32_t command, struct json_slice token, struct text wishes)
 {
-    struct adapter_link *link = talk->link;
     struct auth_identity checked = {0};
-    enum auth_result result = AUTH_INVALID;
-    if (link->auth)
-        result = auth_check_connection(link->auth, token.data, token.len, (int64_t)link->now_s, &checked);
+    if (!talk_may_check(talk, command)) {
+        talk->refused = true;
+        return;
+    }
+    enum auth_result result = talk_check_connection(talk, text_of(token), &checked);
     if (result == AUTH_OK) {
+        talk_session(talk)->more->tokens_paid_ms = 0; /* this comes once: it need not be remembered */
         struct identity identity = {
             .expires_at = checked.expires_at,
             .user = {auth_identity_user(&checked), checked.user_bytes},

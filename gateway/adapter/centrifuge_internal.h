@@ -3,6 +3,7 @@
  *   centrifuge.c              the table; one message's commands; how a session begins and ends
  *   centrifuge_session.c      what a session keeps beside its 32 bytes
  *   centrifuge_talk.c         replies, disconnects, deadline, questions to the broker and to the backend
+ *   centrifuge_token.c        checks of tokens, and how many one may have
  *   centrifuge_connect.c      connect: who the client is
  *   centrifuge_server_subs.c  topics that the server subscribes a connecting client to
  *   centrifuge_connecting.c   what is kept meanwhile, and the reply to connect
@@ -19,6 +20,7 @@
 #pragma once
 
 #include "gateway/adapter/adapter.h"
+#include "gateway/auth/auth.h"
 #include "gateway/base/uuid.h"
 #include "gateway/broker/request.h"
 #include "gateway/proxy/proxy.h"
@@ -76,6 +78,8 @@ struct session_more {
     bool refreshing;   /* the backend is asked whether it goes on, */
     int64_t retry_at;  /* and could not say: it is asked again then */
     uint16_t proxied;  /* requests to the backend that are not answered yet */
+    uint8_t bad_tokens;
+    uint64_t tokens_paid_ms; /* clock_monotonic_ms() when all tokens that were checked are paid for */
 };
 
 /* Made when there is none; NULL without memory. */
@@ -269,6 +273,15 @@ void talk_rpc(struct talk *talk, uint32_t command, struct json_slice method, str
 void talk_rpc_proxied(struct talk *talk, const struct proxy_request *answer);
 /* BROKER_PUBLISH, BROKER_PRESENCE, BROKER_PRESENCE_STATS, BROKER_HISTORY. */
 void talk_topic_answered(struct talk *talk, const struct broker_request *answer);
+
+/* Has the client a check of a token left? False: the reply says to try again later. */
+bool talk_may_check(struct talk *talk, uint32_t command);
+/* auth.h's checks, for this client; AUTH_INVALID without keys. */
+enum auth_result talk_check_connection(struct talk *talk, struct text token, struct auth_identity *out);
+enum auth_result talk_check_subscription(struct talk *talk, struct text token, struct text topic,
+                                         struct auth_identity *out);
+/* A subscription's token was AUTH_INVALID: an error, and the end of a connection that goes on like this. */
+void talk_bad_token(struct talk *talk, uint32_t command);
 
 void talk_refresh(struct talk *talk, uint32_t command, struct text token);
 void talk_refresh_proxied(struct talk *talk, const struct proxy_request *answer);

@@ -3,7 +3,6 @@
 #include "gateway/adapter/centrifuge_internal.h"
 
 #include "gateway/adapter/topic_name.h"
-#include "gateway/auth/auth.h"
 
 /* Is it too late to ask the backend once more? */
 static bool too_late(const struct talk *talk, int64_t expire_at)
@@ -48,16 +47,15 @@ static void reply_refreshed(struct talk *talk, uint32_t command, int64_t expire_
 
 void talk_refresh(struct talk *talk, uint32_t command, struct text token)
 {
-    struct adapter_link *link = talk->link;
     struct session *session = talk_session(talk);
     struct auth_identity identity = {0};
-    enum auth_result result = AUTH_INVALID;
     if (token.bytes == 0) {
         talk_error(talk, command, CENTRIFUGE_ERROR_BAD_REQUEST);
         return;
     }
-    if (link->auth)
-        result = auth_check_connection(link->auth, token.data, token.bytes, (int64_t)link->now_s, &identity);
+    if (!talk_may_check(talk, command))
+        return;
+    enum auth_result result = talk_check_connection(talk, token, &identity);
     bool another = result == AUTH_OK &&
                    !text_equal(session_who(session).user, (struct text){identity.bytes, identity.user_bytes});
     if (result == AUTH_EXPIRED)
@@ -157,9 +155,7 @@ static bool renew_subscription(struct talk *talk, struct text topic, const struc
 void talk_sub_refresh(struct talk *talk, uint32_t command, struct text topic, struct text token)
 {
     struct adapter_link *link = talk->link;
-    struct text user = session_who(talk_session(talk)).user;
     struct auth_identity identity = {0};
-    enum auth_result result = AUTH_INVALID;
     if (!topic_name_valid(topic.data, topic.bytes) || token.bytes == 0) {
         talk_error(talk, command, CENTRIFUGE_ERROR_BAD_REQUEST);
         return;
@@ -169,15 +165,15 @@ void talk_sub_refresh(struct talk *talk, uint32_t command, struct text topic, st
         talk_error(talk, command, CENTRIFUGE_ERROR_PERMISSION_DENIED);
         return;
     }
-    if (link->auth)
-        result = auth_check_subscription(link->auth, token.data, token.bytes, (int64_t)link->now_s, user.data,
-                                         user.bytes, topic.data, topic.bytes, &identity);
+    if (!talk_may_check(talk, command))
+        return;
+    enum auth_result result = talk_check_subscription(talk, token, topic, &identity);
     if (result == AUTH_EXPIRED) {
         /* In this order: the client subscribes again, with another token, and the error ends nothing. */
         subscription_expired(talk, topic);
         talk_error(talk, command, CENTRIFUGE_ERROR_EXPIRED);
     } else if (result == AUTH_INVALID)
-        talk_error(talk, command, CENTRIFUGE_ERROR_PERMISSION_DENIED);
+        talk_bad_token(talk, command);
     else if (result == AUTH_NO_MEMORY || !renew_subscription(talk, topic, &identity))
         talk_error(talk, command, CENTRIFUGE_ERROR_INTERNAL);
     else

@@ -2,6 +2,8 @@
  * backends have said of somebody is wiped before it is freed. */
 #include "gateway/adapter/centrifuge_internal.h"
 
+#include "gateway/base/clock.h"
+
 #include <stdlib.h>
 
 static void wipe_and_free(void *memory, size_t bytes)
@@ -139,7 +141,8 @@ void session_more_tidy(struct session *session)
 {
     const struct session_more *more = session->more;
     if (!more || more->who || more->topics || more->connecting || more->upgrade || more->held ||
-        more->expire_at || more->refreshing || more->proxied)
+        more->expire_at || more->refreshing || more->proxied || more->bad_tokens ||
+        more->tokens_paid_ms > clock_monotonic_ms())
         return;
     session_more_free(session);
 }

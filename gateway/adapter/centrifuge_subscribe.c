@@ -2,7 +2,6 @@
 #include "gateway/adapter/centrifuge_internal.h"
 
 #include "gateway/adapter/topic_name.h"
-#include "gateway/auth/auth.h"
 
 static void join_now(struct talk *talk, const struct join *join)
 {
@@ -26,14 +25,10 @@ static void join_now(struct talk *talk, const struct join *join)
 /* A token is the backend's word for this client and this topic, whatever the topic's rule says. */
 static void subscribe_by_token(struct talk *talk, struct join *join, struct json_slice token)
 {
-    struct adapter_link *link = talk->link;
-    struct text user = session_who(talk_session(talk)).user;
     struct auth_identity identity = {0};
-    enum auth_result result = AUTH_INVALID;
-    if (link->auth)
-        result = auth_check_subscription(link->auth, token.data, token.len, (int64_t)link->now_s, user.data,
-                                         user.bytes, join->topic.data, join->topic.bytes, &identity);
-    switch (result) {
+    if (!talk_may_check(talk, join->command))
+        return;
+    switch (talk_check_subscription(talk, text_of(token), join->topic, &identity)) {
     case AUTH_OK:
         join->info = (struct text){auth_identity_info(&identity), identity.info_bytes};
         join->expire_at = identity.expires_at;
@@ -43,7 +38,7 @@ static void subscribe_by_token(struct talk *talk, struct join *join, struct json
         talk_error(talk, join->command, CENTRIFUGE_ERROR_TOKEN_EXPIRED);
         break;
     case AUTH_INVALID:
-        talk_error(talk, join->command, CENTRIFUGE_ERROR_PERMISSION_DENIED);
+        talk_bad_token(talk, join->command);
         break;
     case AUTH_NO_MEMORY:
         talk_error(talk, join->command, CENTRIFUGE_ERROR_INTERNAL);

@@ -11,6 +11,7 @@ enum {
     SMALL_FRAME_BYTES = 2048,
     MISSED_MAX =
         4 * 1024 * 1024, /* bytes that who comes with ?since= is sent at once, of what it has missed */
+    NS_PER_BYTE = 16,    /* a turn's input, 256 KiB, for some milliseconds */
 };
 
 /* The adapter's view of a connection while one of its callbacks runs. */
@@ -229,6 +230,12 @@ static void link_proxy(struct adapter_link *base, struct proxy_request *request)
     proxy_submit(link->pool->proxy, request);
 }
 
+static void link_charge(struct adapter_link *base, uint64_t ns)
+{
+    uint64_t bytes = ns / NS_PER_BYTE, *left = &((struct link *)base)->pool->input_left;
+    *left -= bytes < *left ? bytes : *left;
+}
+
 static void link_deadline(struct adapter_link *base, uint64_t ms)
 {
     struct link *link = (struct link *)base;
@@ -250,6 +257,7 @@ static const struct adapter_link_ops link_ops = {
     .subscribed = link_subscribed,
     .each = link_each,
     .proxy = link_proxy,
+    .charge = link_charge,
     .deadline = link_deadline,
 };
 

@@ -41,6 +41,7 @@ struct fake {
     uint32_t next_join;
     uint64_t deadline;  /* ms; 0: none */
     char left_info[64]; /* chan_info of who left a topic, of late */
+    uint64_t charged_ns;
     bool full;         /* no room for a topic more */
     bool sends_end_it; /* the connection breaks with the next send */
     bool ended;
@@ -161,6 +162,11 @@ static void fake_hook(struct adapter_link *link, struct proxy_request *request)
         f->hooks[f->hook_count++] = request;
 }
 
+static void fake_charge(struct adapter_link *link, uint64_t ns)
+{
+    fake_of(link)->charged_ns += ns;
+}
+
 static void fake_deadline(struct adapter_link *link, uint64_t ms)
 {
     fake_of(link)->deadline = ms;
@@ -174,6 +180,7 @@ static const struct adapter_link_ops fake_ops = {
     .leave = fake_leave,
     .subscribed = fake_subscribed,
     .proxy = fake_hook,
+    .charge = fake_charge,
     .deadline = fake_deadline,
 };
 

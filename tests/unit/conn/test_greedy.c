@@ -2,6 +2,8 @@
  * and its engine, which take their turns when the test says so. */
 #include "broker_bench.h"
 
+#include "gateway/auth/auth.h"
+
 enum { RULES = 5, INFLIGHT = 64 * 1024, LONG = 7000 };
 
 struct stage {
@@ -565,12 +567,42 @@ static void an_upgrade_whose_topic_has_no_room_is_answered_503(void **state)
     stage_free(stage);
 }
 
+static void a_command_that_costs_much_counts_as_much_input(void **state)
+{
+    (void)state;
+    enum { TOKENS = 7 };
+    struct stage *stage = stage_new();
+    struct bench *bench = stage->own.bench;
+    struct auth_config config = {"0123456789abcdef0123456789abcdef", "", "", "", "", "", 0};
+    char error[256];
+    bench->pool.auth = auth_create(&config, error, sizeof error);
+    assert_non_null(bench->pool.auth);
+    struct peer peer = connected(stage, 0);
+    for (int i = 0; i < TOKENS; i++)
+        say(stage, &peer,
+            "\"subscribe\":{\"channel\":\"a\",\"token\":\"eyJhbGciOiJIUzI1NiJ9.e30."
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\"}");
+    pool_turn_begin(&bench->pool, bench->now);
+    uint64_t before = bench->pool.input_left, bytes_before = counter_read(&bench->stats.bytes_in);
+    conn_readable(&bench->pool, peer_conn(bench, &peer), false);
+    uint64_t bytes = counter_read(&bench->stats.bytes_in) - bytes_before;
+    assert_true(bytes > TOKENS * 100);
+    assert_true(before - bench->pool.input_left > bytes); /* seven microseconds and more */
+    broker_bench_settle(&stage->own);
+    assert_int_equal(count_heard(stage, &peer, "\"code\":103"), TOKENS);
+    peer_fini(&peer);
+    broker_bench_settle(&stage->own);
+    auth_destroy(bench->pool.auth);
+    stage_free(stage);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topics_of_many_greedy_clients_leave_room_for_those_of_others),
         cmocka_unit_test(a_join_without_room_is_refused_and_costs_nobody_what_he_has),
         cmocka_unit_test(an_upgrade_whose_topic_has_no_room_is_answered_503),
+        cmocka_unit_test(a_command_that_costs_much_counts_as_much_input),
         cmocka_unit_test(who_was_never_let_in_neither_publishes_nor_leaves),
         cmocka_unit_test(who_was_let_in_and_did_not_wait_for_it_leaves),
         cmocka_unit_test(who_publishes_faster_than_is_delivered_is_refused),
