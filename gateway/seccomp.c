@@ -432,8 +432,3 @@ bool seccomp_install(enum seccomp_mode mode, char *error, size_t error_size)
         snprintf(error, error_size, "cannot install the filter of system calls: %s", strerror(-failure));
     return failure == 0;
 }
-
-bool seccomp_fits_build(void)
-{
-    return !SANITIZED;
-}

@@ -24,6 +24,3 @@ enum seccomp_mode {
 /* False with a sentence when the kernel will not: the process is as it was. */
 bool seccomp_install(enum seccomp_mode mode, char *error, size_t error_size)
     __attribute__((warn_unused_result));
-/* False in builds with sanitizers: LeakSanitizer's look at the end waits for ever for a helper that needs
- * more. */
-bool seccomp_fits_build(void);
