@@ -72,37 +72,13 @@ bool measure_process(pid_t pid, struct process_use *use)
     return read_memory(pid, use) && read_cpu(pid, use);
 }
 
-/* name, active objects, objects, object size … */
-static bool read_slabinfo(uint64_t *bytes)
-{
-    char line[LINE_BYTES];
-    bool any = false;
-    FILE *file = fopen("/proc/slabinfo", "re");
-
-    *bytes = 0;
-    if (!file)
-        return false;
-    while (fgets(line, sizeof(line), file)) {
-        char *at = strchr(line, ' ');
-        if (line[0] == '#' || strncmp(line, "slabinfo", 8) == 0 || !at)
-            continue;
-        (void)strtoull(at, &at, 10);
-        uint64_t objects = strtoull(at, &at, 10), size = strtoull(at, NULL, 10);
-        *bytes += objects * size;
-        any = true;
-    }
-    fclose(file);
-    return any;
-}
-
-static void read_meminfo(struct kernel_use *use, uint64_t *slab_bytes)
+static void read_meminfo(struct kernel_use *use)
 {
     char line[LINE_BYTES];
     FILE *file = fopen("/proc/meminfo", "re");
 
-    *slab_bytes = 0;
     while (file && fgets(line, sizeof(line), file)) {
-        (void)take_kilobytes(line, "Slab:", slab_bytes);
+        (void)take_kilobytes(line, "Slab:", &use->slab_bytes);
         (void)take_kilobytes(line, "MemAvailable:", &use->available);
     }
     if (file)
@@ -125,29 +101,8 @@ static uint64_t read_tcp(void)
     return bytes;
 }
 
-void measure_kernel(enum kernel_source source, struct kernel_use *use)
+void measure_kernel(struct kernel_use *use)
 {
-    uint64_t slab_bytes;
-
     *use = (struct kernel_use){.tcp_bytes = read_tcp()};
-    read_meminfo(use, &slab_bytes);
-    if (source != KERNEL_MEMINFO && read_slabinfo(&use->slab_bytes)) {
-        use->source = KERNEL_SLABINFO;
-    } else if (slab_bytes > 0) {
-        use->source = KERNEL_MEMINFO;
-        use->slab_bytes = slab_bytes;
-    }
-}
-
-const char *kernel_source_name(enum kernel_source source)
-{
-    switch (source) {
-    case KERNEL_SLABINFO:
-        return "/proc/slabinfo";
-    case KERNEL_MEMINFO:
-        return "/proc/meminfo, Slab";
-    case KERNEL_NOT_SHOWN:
-        break;
-    }
-    return "not shown";
+    read_meminfo(use);
 }

@@ -112,7 +112,7 @@ static bool keep(struct load_run *run, const struct load_sample *sample)
     return true;
 }
 
-struct load_sample run_sample(struct load_run *run, bool whole)
+struct load_sample run_sample(struct load_run *run)
 {
     struct live live = run_look(run);
     struct process_use use;
@@ -142,9 +142,7 @@ struct load_sample run_sample(struct load_run *run, bool whole)
         sample.gateway_bytes = use.private;
         sample.gateway_cpu = use.cpu_seconds;
     }
-    if (whole || run->options->report_file) /* takes some milliseconds */
-        measure_kernel(run->sample_count > 0 ? run->samples[0].kernel.source : KERNEL_NOT_SHOWN,
-                       &sample.kernel);
+    measure_kernel(&sample.kernel);
     run->sampled_ns = clock_monotonic_ns();
     (void)keep(run, &sample); /* without memory the plots end here */
     return sample;
@@ -306,7 +304,7 @@ void run_tick_of(struct load_run *run, unsigned milliseconds)
     take_signals(run, milliseconds);
     uint64_t now_ns = clock_monotonic_ns();
     if (now_ns - run->sampled_ns >= sample_pause_ns(run))
-        (void)run_sample(run, false);
+        (void)run_sample(run);
     if (!run->options->quiet && now_ns - run->line_ns >= (run->terminal ? LIVE_LINE_MS : LINE_MS) * MS) {
         run->line_ns = now_ns;
         print_line(run);

@@ -164,7 +164,7 @@ static void write_memory_tiles(const struct load_result *result, FILE *out)
                    "user bytes per connection, gateway", false);
     tile_count(out, (uint64_t)load_result_bytes_per_connection(result), "user bytes per connection, clients",
                false);
-    if (open->kernel.source != KERNEL_NOT_SHOWN)
+    if (open->kernel.slab_bytes > 0)
         tile_count(out, (uint64_t)grown(open->kernel.slab_bytes, first->kernel.slab_bytes) / open->open,
                    "kernel bytes per connection", false);
 }
@@ -378,8 +378,7 @@ static void write_load_plots(const struct load_result *result, const struct seri
 
 static void write_machine_plots(const struct load_result *result, const struct series *series, FILE *out)
 {
-    enum kernel_source source =
-        result->sample_count > 0 ? result->samples[0].kernel.source : KERNEL_NOT_SHOWN;
+    bool kernel = result->sample_count > 0 && result->samples[0].kernel.slab_bytes > 0;
     bool gateway = result->all_open.gateway_bytes > 0;
     const char *unseen = gateway ? "" : " The gateway's own memory is shown with --gateway-pid.";
     char note[320];
@@ -390,15 +389,15 @@ static void write_machine_plots(const struct load_result *result, const struct s
     if (gateway)
         plot.series[plot.series_count++] =
             (struct plot_series){.name = "gateway", .y = series->columns[GATEWAY]};
-    if (source != KERNEL_NOT_SHOWN)
+    if (kernel)
         plot.series[plot.series_count++] =
             (struct plot_series){.name = "kernel", .y = series->columns[KERNEL]};
     snprintf(note, sizeof(note),
-             source == KERNEL_NOT_SHOWN
-                 ? "Private memory added since the start.%s The kernel's is not shown here."
-                 : "Added since the start: private memory of processes; kernel objects of the "
-                   "whole machine (%s).%s",
-             source == KERNEL_NOT_SHOWN ? unseen : kernel_source_name(source), unseen);
+             kernel
+                 ? "Added since the start: private memory of processes; kernel objects of the whole machine "
+                   "(/proc/meminfo, Slab).%s"
+                 : "Private memory added since the start.%s The kernel's is not shown here.",
+             unseen);
     write_plot("Memory", note, &plot, result, out);
 
     plot = (struct plot){.x = series->columns[AT], .count = series->count, .format = plot_number};
@@ -430,9 +429,10 @@ static void write_text(const struct load_result *result, FILE *out)
 }
 
 /* The plots' figures, for readers who cannot see them. */
-static void write_samples(const struct series *series, FILE *out)
+static void write_samples(const struct load_result *result, const struct series *series, FILE *out)
 {
     char number[PLOT_TEXT_BYTES];
+    bool kernel = result->all_open.kernel.slab_bytes > 0;
 
     fputs("<details><summary>The plots as a table</summary><div "
           "class=scroll><table><thead><tr><th>time<th>open<th>"
@@ -449,7 +449,7 @@ static void write_samples(const struct series *series, FILE *out)
         fprintf(out, "<td>%s",
                 isfinite(series->columns[GATEWAY][i]) ? plot_bytes(series->columns[GATEWAY][i], number)
                                                       : "–");
-        fprintf(out, "<td>%s\n", plot_bytes(series->columns[KERNEL][i], number));
+        fprintf(out, "<td>%s\n", kernel ? plot_bytes(series->columns[KERNEL][i], number) : "–");
     }
     fputs("</table></div></details></section>\n", out);
 }
@@ -536,7 +536,7 @@ bool load_report_html(const struct load_result *result, FILE *out)
     write_times(result, out);
     write_machine_plots(result, &series, out);
     write_text(result, out);
-    write_samples(&series, out);
+    write_samples(result, &series, out);
     fputs("</main></body></html>\n", out);
     free(series.memory);
     return !ferror(out);

@@ -213,7 +213,6 @@ static void json_memory(struct json *json, const struct load_result *result)
     if (result->sample_count == 0)
         return;
     json_object_begin(json, "memory");
-    json_string(json, "kernel_source", kernel_source_name(first->kernel.source));
     json_uint(json, "kernel_before_bytes", first->kernel.slab_bytes);
     json_uint(json, "kernel_open_bytes", open->kernel.slab_bytes);
     json_uint(json, "tcp_before_bytes", first->kernel.tcp_bytes);
@@ -245,7 +244,7 @@ static void json_samples(struct json *json, const struct load_result *result)
         json_uint(json, "max_us", sample->max_us);
         json_uint(json, "own_bytes", sample->own_bytes);
         json_double(json, "own_cpu_seconds", sample->own_cpu);
-        if (sample->kernel.source != KERNEL_NOT_SHOWN) {
+        if (sample->kernel.slab_bytes > 0) {
             json_uint(json, "kernel_bytes", sample->kernel.slab_bytes);
             json_uint(json, "tcp_bytes", sample->kernel.tcp_bytes);
         }

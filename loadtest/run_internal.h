@@ -43,8 +43,8 @@ struct live run_look(const struct load_run *run);
 void run_tick(struct load_run *run);
 /* The same, a tick of `milliseconds`. */
 void run_tick_of(struct load_run *run, unsigned milliseconds);
-/* Takes a sample out of turn; `whole`: with the kernel's memory, also when no plot will need it. */
-struct load_sample run_sample(struct load_run *run, bool whole);
+/* Takes a sample out of turn. */
+struct load_sample run_sample(struct load_run *run);
 /* --watch: says how many messages there have been once no more are coming. */
 void run_watch(struct load_run *run);
 void run_mark(struct load_run *run, const char *text);

@@ -126,7 +126,7 @@ static void announce_ready(const struct load_run *run)
 static void open_all(struct load_run *run)
 {
     run->result.rss_before = own_rss();
-    (void)run_sample(run, true);
+    (void)run_sample(run);
     run_set_phase(run, PHASE_OPEN, "opening");
     while (!run_all_finished(run) && run->interrupts == 0 && !run->enough)
         run_tick(run);
@@ -135,7 +135,7 @@ static void open_all(struct load_run *run)
     run_set_phase(run, PHASE_HOLD, "holding");
     (void)malloc_trim(0); /* handshakes are over: what they used is not the price of a connection */
     run->result.rss_open = own_rss();
-    run->result.all_open = run_sample(run, true);
+    run->result.all_open = run_sample(run);
     run_mark(run, run->result.opening_cut ? "no more opened" : "all open");
     if (run->result.opening_cut)
         run_unchecked(run, "%" PRIu64 " of %" PRIu64 " connections were not opened",
@@ -485,5 +485,5 @@ void run_scenario(struct load_run *run)
     run->result.closing_cut = gave_up(run);
     if (run->result.closing_cut)
         run_unchecked(run, "whether the closing handshakes that were under way are completed");
-    (void)run_sample(run, true);
+    (void)run_sample(run);
 }

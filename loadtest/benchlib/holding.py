@@ -104,8 +104,12 @@ class HeldClients:
         self.program.process.send_signal(signal.SIGUSR1)
 
     def report(self):
-        with open(self.json, encoding="utf-8") as file:
-            return json.load(file)
+        """What it counted, once it has ended."""
+        try:
+            with open(self.json, encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError):  # none, or half of one
+            raise Stopped(f"pushgate-load ended ({self.program.process.returncode}) without a report: {self.program.said()}") from None
 
     def end(self, timeout):
         """Ctrl-C, then its report."""

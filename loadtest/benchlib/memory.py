@@ -47,10 +47,9 @@ def snapshot():
 
 def growth(before, after, connections):
     """What the kernel took between two snapshots, in bytes per connection (of which both ends are on this machine)."""
-    result = {"slab_bytes": None, "largest_caches": {}}
+    result = {"largest_caches": {}}
     if before["slabs"] and after["slabs"]:
         grown = {name: size - before["slabs"].get(name, 0) for name, size in after["slabs"].items()}
-        result["slab_bytes"] = sum(grown.values()) / connections
         largest = sorted(grown.items(), key=lambda item: -item[1])[:8]
         result["largest_caches"] = {name: size / connections for name, size in largest if size > 0}
     for key in MEMINFO:
