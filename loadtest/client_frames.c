@@ -206,8 +206,10 @@ static size_t take_answer(struct client_context *context, struct client *client,
     client_leave_in_progress(context, client);
     counter_add(&stats->opened, 1);
     counter_add(&stats->open, 1);
-    if (options->send_text &&
-        !client_send_frame(context, client, WS_TEXT, options->send_text, strlen(options->send_text))) {
+    if ((options->send_text &&
+         !client_send_frame(context, client, WS_TEXT, options->send_text, strlen(options->send_text))) ||
+        (options->send_binary &&
+         !client_send_frame(context, client, WS_BINARY, options->send_binary, options->send_binary_bytes))) {
         client_end(context, client, END_MEMORY, NULL);
         return CLIENT_GONE;
     }

@@ -238,17 +238,12 @@ static void take_number(struct client_context *context, struct client *client, c
     histogram_record(&stats->latency, age_ns / 1000);
 }
 
-void client_take_message(struct client_context *context, struct client *client, const uint8_t *data,
+static void take_payload(struct client_context *context, struct client *client, const uint8_t *data,
                          size_t len)
 {
     struct load_stats *stats = client_stats(context, client);
     struct payload payload;
 
-    if (!context->payload) {
-        counter_add(&stats->unchecked, 1);
-        counter_set(&stats->last_delivery_ns, context->now_ns);
-        return;
-    }
     switch (payload_read(context->payload, data, len, &payload)) {
     case PAYLOAD_FOREIGN:
         counter_add(&stats->foreign, 1);
@@ -268,6 +263,30 @@ void client_take_message(struct client_context *context, struct client *client, 
         take_late(context, client, payload.sequence);
     else
         take_number(context, client, &payload);
+}
+
+void client_take_message(struct client_context *context, struct client *client, const uint8_t *data,
+                         size_t len)
+{
+    const struct payload_format *format = context->payload;
+    const uint8_t *end = data + len;
+
+    if (!format) {
+        struct load_stats *stats = client_stats(context, client);
+        counter_add(&stats->unchecked, 1);
+        counter_set(&stats->last_delivery_ns, context->now_ns);
+        return;
+    }
+    if (!context->options->unwrap) {
+        take_payload(context, client, data, len);
+        return;
+    }
+    while ((data = payload_find(format, data, (size_t)(end - data)))) {
+        size_t left = (size_t)(end - data),
+               bytes = left < format->message_bytes ? left : format->message_bytes;
+        take_payload(context, client, data, bytes);
+        data += bytes;
+    }
 }
 
 /* The end */

@@ -208,5 +208,7 @@ enum options_result load_options_parse(struct load_options *options, int argc, c
 void load_options_fini(struct load_options *options)
 {
     free(options->headers);
+    free(options->send_binary);
     options->headers = NULL;
+    options->send_binary = NULL;
 }

@@ -39,6 +39,10 @@ struct load_options {
     const char *subprotocol;
     char *headers; /* whole lines with CRLF */
     const char *send_text;
+    const char *send_binary_text;
+    uint8_t *send_binary; /* NULL: nothing to send */
+    size_t send_binary_bytes;
+    bool unwrap;
 
     uint64_t churn_share; /* of SHARE_WHOLE, per second */
     uint64_t slow_share;  /* of SHARE_WHOLE */

@@ -1,12 +1,15 @@
 /* What of a command line goes together. */
 #include "gateway/base/preflight.h"
 #include "loadtest/options_internal.h"
+#include "proto/hex.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 enum {
     DEFAULT_PUBLISH_RATE = 10,
     SOURCES_MIN = 40,
+    SEND_BYTES_MAX = 4096,
 };
 
 /* What goes together with a mode and what does not. */
@@ -102,6 +105,23 @@ static struct source_range loopback_sources(uint64_t connections)
 }
 
 /* What must hold whatever the mode. */
+/* False: not that many pairs of digits, or without memory. */
+static bool parse_hex(const char *text, size_t bytes_max, uint8_t **out, size_t *bytes)
+{
+    size_t digits = strlen(text);
+    if (digits == 0 || digits % 2 != 0 || digits / 2 > bytes_max)
+        return false;
+    *out = malloc(digits / 2);
+    *bytes = digits / 2;
+    for (size_t i = 0; *out && i < digits / 2; i++) {
+        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        (*out)[i] = (uint8_t)(high << 4 | low);
+    }
+    return *out;
+}
+
 static bool check_values(struct load_options *options, char *error, size_t error_size)
 {
     char reason[160];
@@ -127,8 +147,13 @@ static bool check_values(struct load_options *options, char *error, size_t error
         snprintf(error, error_size, "--one-by-one is for fanout with one topic");
         return false;
     }
-    if (options->send_text && strlen(options->send_text) > 4096) {
-        snprintf(error, error_size, "--send: at most 4096 bytes");
+    if (options->send_text && strlen(options->send_text) > SEND_BYTES_MAX) {
+        snprintf(error, error_size, "--send: at most %d bytes", SEND_BYTES_MAX);
+        return false;
+    }
+    if (options->send_binary_text && !parse_hex(options->send_binary_text, SEND_BYTES_MAX,
+                                                &options->send_binary, &options->send_binary_bytes)) {
+        snprintf(error, error_size, "--send-binary: pairs of hexadecimal digits, at most %d", SEND_BYTES_MAX);
         return false;
     }
     if (options->insecure && options->ca_file) {

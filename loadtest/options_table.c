@@ -54,6 +54,14 @@ const struct option_row option_rows[] = {
      "further header of the upgrade request; may be repeated", ALL_MODES},
     {"send", OPTION_STRING, AT(send_text), NULL, 0, 0, "TEXT", "text frame to send when a connection is open",
      ALL_MODES},
+    {"send-binary", OPTION_STRING, AT(send_binary_text), NULL, 0, 0, "HEX",
+     "binary frame to send when a connection is open, as hexadecimal digits (MQTT's CONNECT and SUBSCRIBE, "
+     "…)",
+     ALL_MODES},
+    {"unwrap", OPTION_FLAG, AT(unwrap), NULL, 0, 0, NULL,
+     "find messages inside of what arrives: the server speaks a protocol of its own in WebSocket, whose "
+     "envelopes are not looked at",
+     PUBLISHING},
     {"churn", OPTION_SHARE, AT(churn_share), "5%", 1, SHARE_WHOLE, "SHARE",
      "churn: connections to replace every second", ONLY(CHURN)},
     {"slow", OPTION_SHARE, AT(slow_share), "10%", 1, SHARE_WHOLE - 1, "SHARE",

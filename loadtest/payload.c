@@ -130,6 +130,14 @@ static bool read_header(const struct payload_format *format, const char *text, s
     return check == check_of(format, run_id, out);
 }
 
+const void *payload_find(const struct payload_format *format, const void *data, size_t len)
+{
+    char begin[TOPIC_AT - 1];
+    memcpy(begin, magic, sizeof(magic) - 1);
+    put_hex(begin + RUN_AT, format->run_id, 8);
+    return memmem(data, len, begin, sizeof(begin));
+}
+
 enum payload_verdict payload_read(const struct payload_format *format, const void *data, size_t len,
                                   struct payload *out)
 {

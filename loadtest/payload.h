@@ -47,6 +47,8 @@ void payload_format_fini(struct payload_format *format);
 
 /* Writes format->message_bytes at `out`. */
 void payload_write(const struct payload_format *format, const struct payload *payload, char *out);
+/* Where the next of this run's messages begins in `data`, whatever stands before it; NULL: there is none. */
+const void *payload_find(const struct payload_format *format, const void *data, size_t len);
 /* Every byte is checked; `out` is set for PAYLOAD_OK. */
 enum payload_verdict payload_read(const struct payload_format *format, const void *data, size_t len,
                                   struct payload *out) __attribute__((warn_unused_result));

@@ -107,6 +107,15 @@ for (const transport of ['ws', 'wss']) {
       assert.equal(Math.max(...passed.report.messages.spread_first_us), passed.report.messages.spread_us.max);
     });
 
+    test('messages inside of another protocol\'s envelopes are found, once a binary frame has subscribed', async t => {
+      const { target, publish } = await server(t, 'envelope');
+      const subscribe = Buffer.from('SUB load\r\n').toString('hex');
+      const { code, report } = await run('fanout', { target, publish, ...trust(), unwrap: true, 'send-binary': subscribe, 'idle-hold': '200ms' });
+      assert.equal(code, 0);
+      assert.deepEqual(verdict(report), clean);
+      assert.equal(report.messages.delivered, connections * messages);
+    });
+
     test('a message of another topic is found out', async t => {
       const { target, publish } = await server(t, 'misroute');
       const { code, report } = await run('fanout', { target, publish, ...trust(), topics: 2 });

@@ -60,7 +60,7 @@ async function listen(server) {
 
 const stallAt = 20, stallMs = 1000, sluggishMs = 10;
 
-/** `fault`: a key of `deliveries` or `conclusions`, or fragment, ping, silent, pong, status, old status, accept, busy, full, half, late, neglect,
+/** `fault`: a key of `deliveries` or `conclusions`, or envelope (a protocol of its own in binary frames: SUB TOPIC, then two messages a frame), fragment, ping, silent, pong, status, old status, accept, busy, full, half, late, neglect,
     recover, replay, refuse, refuse rudely, refuse some, hangup, stall (nothing is done for a second), sluggish (late replies), mute (no reply to
     PUBLISH); undefined for a correct server. recover and replay know clients by their addresses. `password`: PUBLISH needs AUTH before. `tls`:
     the only version. `seen()`: connections, refusals and messages so far. */
@@ -92,7 +92,10 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
     upgrader.handleUpgrade(request, stream, head, socket => {
       const topic = new URL(request.url, 'ws://host').searchParams.get('topic');
       if (!topics.has(topic)) topics.set(topic, new Set());
-      if (fault === 'late' && connections >= 100) setTimeout(() => topics.get(topic).add(socket), 300);
+      if (fault === 'envelope') {
+        socket.send(Buffer.from('INFO PGL1 {}\r\n'));
+        socket.on('message', (data, binary) => { if (binary && data.toString() === `SUB ${topic}\r\n`) topics.get(topic).add(socket); });
+      } else if (fault === 'late' && connections >= 100) setTimeout(() => topics.get(topic).add(socket), 300);
       else if (fault !== 'neglect' || connections % 10 !== 3) topics.get(topic).add(socket);
       open.add(socket);
       socket.on('close', () => { topics.get(topic).delete(socket); open.delete(socket); }).on('error', () => {});
@@ -122,6 +125,10 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
         socket.send(message.slice(0, 50), { fin: false });
         socket.ping();
         socket.send(message.slice(50), { fin: true });
+      } else if (fault === 'envelope') {
+        const wrapped = `MSG ${topic} ${message.length}\r\n${message}\r\n`;
+        if (socket.held) socket.send(Buffer.from(socket.held + wrapped));
+        socket.held = socket.held ? null : wrapped;
       } else if (deliveries[fault] && socket.flawed && ++socket.count === 3) {
         deliveries[fault](socket, message, before.topic === topic ? message : before.message);
       } else {

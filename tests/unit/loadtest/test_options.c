@@ -52,6 +52,27 @@ static void a_whole_line_is_understood(void **state)
     load_options_fini(&options);
 }
 
+static void bytes_to_send_are_given_in_hexadecimal(void **state)
+{
+    (void)state;
+    static const char start[] = "fanout --target=ws://127.0.0.1:1/ --publish=127.0.0.1:2 --send-binary=";
+    static const char *const wrong[] = {"1", "100", "0g", "1_"};
+    struct load_options options;
+    char line[128];
+
+    snprintf(line, sizeof(line), "%s100cFF00", start);
+    assert_int_equal(parse(&options, line), OPTIONS_RUN);
+    assert_int_equal(options.send_binary_bytes, 4);
+    assert_memory_equal(options.send_binary, "\x10\x0c\xff\x00", 4);
+    load_options_fini(&options);
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        snprintf(line, sizeof(line), "%s%s", start, wrong[i]);
+        assert_int_equal(parse(&options, line), OPTIONS_BAD);
+        assert_non_null(strstr(error, "hexadecimal"));
+        load_options_fini(&options);
+    }
+}
+
 static void shares_are_kept_in_hundredths_of_a_percent(void **state)
 {
     (void)state;
@@ -271,6 +292,7 @@ static void sources_are_taken_in_turn(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bytes_to_send_are_given_in_hexadecimal),
         cmocka_unit_test(shares_are_kept_in_hundredths_of_a_percent),
         cmocka_unit_test(a_whole_line_is_understood),
         cmocka_unit_test(bad_lines_get_a_sentence),

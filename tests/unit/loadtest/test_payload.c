@@ -82,6 +82,27 @@ static void another_run_is_foreign_and_other_text_is_unknown(void **state)
     payload_format_fini(&other);
 }
 
+static void messages_are_found_inside_of_other_bytes(void **state)
+{
+    (void)state;
+    struct payload_format mine, other;
+    struct payload in = {.topic = 3, .sequence = 9, .sent_ns = 1}, out;
+    char text[3 * BYTES];
+
+    assert_true(payload_format_init(&mine, 7, BYTES));
+    assert_true(payload_format_init(&other, 8, BYTES));
+    memset(text, 'P', sizeof(text));
+    payload_write(&other, &in, text + 1);
+    assert_null(payload_find(&mine, text, sizeof(text)));
+    assert_null(payload_find(&mine, "", 0));
+    payload_write(&mine, &in, text + BYTES + 5);
+    assert_ptr_equal(payload_find(&mine, text, sizeof(text)), text + BYTES + 5);
+    assert_int_equal(payload_read(&mine, text + BYTES + 5, BYTES, &out), PAYLOAD_OK);
+    assert_null(payload_find(&mine, text + BYTES + 6, sizeof(text) - BYTES - 6));
+    payload_format_fini(&mine);
+    payload_format_fini(&other);
+}
+
 static void sizes_out_of_range_are_refused(void **state)
 {
     (void)state;
@@ -99,6 +120,7 @@ int main(void)
         cmocka_unit_test(a_change_of_any_byte_is_noticed),
         cmocka_unit_test(a_cut_or_lengthened_message_is_corrupt),
         cmocka_unit_test(another_run_is_foreign_and_other_text_is_unknown),
+        cmocka_unit_test(messages_are_found_inside_of_other_bytes),
         cmocka_unit_test(sizes_out_of_range_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
