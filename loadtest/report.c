@@ -221,14 +221,14 @@ static void text_machine(const struct load_result *result, FILE *out)
 {
     const struct load_sample *first = result->samples, *open = &result->all_open;
     uint64_t opened = open->open;
+    char note[96];
 
     if (result->sample_count == 0 || opened == 0)
         return;
-    if (first->kernel.slab_bytes > 0 && open->kernel.slab_bytes > first->kernel.slab_bytes) {
+    if (first->kernel.slab_bytes > 0 && open->kernel.slab_bytes > first->kernel.slab_bytes)
         text_count(out, "kernel bytes/connection",
                    (open->kernel.slab_bytes - first->kernel.slab_bytes) / opened,
                    "/proc/meminfo, Slab; the whole machine's difference");
-    }
     if (result->options->gateway_pid == 0)
         return;
     if (!open->gateway_seen) {
