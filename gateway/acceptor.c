@@ -4,6 +4,7 @@
 #include "gateway/base/assert.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/net.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -87,17 +88,24 @@ struct pulse *acceptor_pulse(struct acceptor *acceptor)
  * --------------------------------------------------------------------------------------------------------------
  */
 
+static bool control_listeners(struct acceptor *acceptor, int operation, uint32_t events)
+{
+    bool good = true;
+    for (int i = 0; i < TRANSPORT_COUNT; i++) {
+        struct epoll_event event = {.events = events, .data.u64 = EVENT_LISTENER - (uint64_t)i};
+        if (acceptor->config.listen_fds[i] >= 0)
+            good &= epoll_ctl(acceptor->epoll_fd, operation, acceptor->config.listen_fds[i], &event) == 0;
+    }
+    return good;
+}
+
+/* They stay watched: a listener that is added again may find fs.epoll.max_user_watches exhausted. */
 void acceptor_set_listening(struct acceptor *acceptor, bool listening)
 {
     if (acceptor->listening == listening)
         return;
     acceptor->listening = listening;
-    for (int i = 0; i < TRANSPORT_COUNT; i++) {
-        struct epoll_event event = {.events = EPOLLIN, .data.u64 = EVENT_LISTENER - (uint64_t)i};
-        if (acceptor->config.listen_fds[i] >= 0)
-            PG_ASSERT(epoll_ctl(acceptor->epoll_fd, listening ? EPOLL_CTL_ADD : EPOLL_CTL_DEL,
-                                acceptor->config.listen_fds[i], &event) == 0);
-    }
+    PG_ASSERT(control_listeners(acceptor, EPOLL_CTL_MOD, listening ? EPOLLIN : 0));
 }
 
 static void pause_accepting(struct acceptor *acceptor)
@@ -130,7 +138,7 @@ static void begin(struct acceptor *acceptor, int fd, enum transport transport, c
     int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a push must not wait for an ACK */
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = acceptor_event_data(acceptor, pending)};
-    if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+    if (!net_watch(acceptor->epoll_fd, fd, &event)) {
         pending_close(acceptor, pending, HANDSHAKE_INTERNAL);
         return;
     }
@@ -299,12 +307,13 @@ static void *acceptor_main(void *argument)
 bool acceptor_start(struct acceptor *acceptor, char *error, size_t error_size)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = EVENT_MAILBOX};
-    if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_ADD, acceptor->mailbox.wake_fd, &event) != 0) {
+    if (epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_ADD, acceptor->mailbox.wake_fd, &event) != 0 ||
+        !control_listeners(acceptor, EPOLL_CTL_ADD, EPOLLIN)) {
         snprintf(error, error_size, "cannot set up acceptor %u: %s", acceptor->config.number,
                  strerror(errno));
         return false;
     }
-    acceptor_set_listening(acceptor, true);
+    acceptor->listening = true;
     int failed = pthread_create(&acceptor->thread, NULL, acceptor_main, acceptor);
     if (failed) {
         snprintf(error, error_size, "cannot start an acceptor's thread: %s", strerror(failed));

@@ -3,6 +3,7 @@
 
 #include "gateway/base/log.h"
 
+#include <sys/epoll.h>
 #include <unistd.h>
 
 static void close_listeners(struct acceptor *acceptor)
@@ -14,6 +15,7 @@ static void close_listeners(struct acceptor *acceptor)
         while (acceptor_accept(acceptor, (enum transport)i))
             ;
         acceptor_set_listening(acceptor, false);
+        (void)epoll_ctl(acceptor->epoll_fd, EPOLL_CTL_DEL, acceptor->config.listen_fds[i], NULL);
         close(acceptor->config.listen_fds[i]);
         acceptor->config.listen_fds[i] = -1;
     }

@@ -2,6 +2,7 @@
 #include "gateway/admin_internal.h"
 #include "gateway/base/assert.h"
 #include "gateway/base/clock.h"
+#include "gateway/base/net.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -429,7 +430,7 @@ void admin_connection_open(struct admin *admin, struct connection *connection, i
     connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;
     struct epoll_event event = {
         .events = EPOLLIN, .data.u64 = admin_event_tag(connection->generation, index_of(admin, connection))};
-    if (epoll_ctl(admin->epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0)
+    if (!net_watch(admin->epoll_fd, fd, &event))
         admin_connection_close(admin, connection);
 }
 

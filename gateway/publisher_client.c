@@ -82,7 +82,10 @@ static bool arm(struct publisher *publisher, struct publisher_client *client, ui
         return true;
     int operation = events == 0 ? EPOLL_CTL_DEL : client->armed == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     struct epoll_event event = {.events = events, .data.ptr = &client->source};
-    if (epoll_ctl(publisher->epoll_fd, operation, client->source.fd, &event) != 0) {
+    bool done = operation == EPOLL_CTL_ADD
+                    ? net_watch(publisher->epoll_fd, client->source.fd, &event)
+                    : epoll_ctl(publisher->epoll_fd, operation, client->source.fd, &event) == 0;
+    if (!done) {
         client_close(publisher, client);
         return false;
     }

@@ -1,6 +1,8 @@
 /* Addresses in and out of text, and listeners. */
 #include "gateway/base/net.h"
 
+#include "gateway/base/log.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -261,4 +263,17 @@ bool net_set_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+bool net_watch(int epoll_fd, int fd, struct epoll_event *event)
+{
+    static struct log_limit limit;
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, event) == 0)
+        return true;
+    log_limited(
+        &limit, LOG_ERROR, "watch_failed", "error=%s advice=%s", strerror(errno),
+        errno == ENOSPC
+            ? "raise fs.epoll.max_user_watches: this user's processes watch as many sockets as it allows"
+            : "give the machine memory");
+    return false;
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -42,3 +43,6 @@ bool net_local_address(int fd, struct net_address *out) __attribute__((warn_unus
 /* Is the peer of a connection on this machine: on a unix socket, or at a loopback address? */
 bool net_peer_is_local(int fd);
 bool net_set_nonblocking(int fd) __attribute__((warn_unused_result));
+/* EPOLL_CTL_ADD. False, with a line in the log, when the kernel watches no more
+ * (fs.epoll.max_user_watches, or memory). */
+bool net_watch(int epoll_fd, int fd, struct epoll_event *event) __attribute__((warn_unused_result));

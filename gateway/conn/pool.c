@@ -4,6 +4,7 @@
 #include "gateway/base/assert.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/net.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -304,7 +305,7 @@ struct conn *pool_open(struct pool *pool, const struct transfer_item *item)
     }
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = conn_event_data(pool, conn)};
-    if (epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, conn->fd, &event) != 0)
+    if (!net_watch(pool->epoll_fd, conn->fd, &event))
         goto no_epoll;
     if (!pool_join_topics(pool, conn, item)) {
         if (!topics_full(&pool->topics))
