@@ -342,9 +342,10 @@ const struct config_key settings_keys[] = {
      .min = 100,
      .max = 30 * DAY,
      .zero = "never",
-     .help = "A connection from which nothing is heard for this long is closed; the answer to a ping counts. "
-             "So is "
-             "one that has taken nothing of what waits for it for this long."},
+     .help =
+         "A connection from which nothing is heard for this long is closed; the answer to a ping counts. "
+         "So is one that has taken nothing of what waits for it for this long. SDKs are held to more: who "
+         "has not answered a ping when the next is due is closed then (3012)."},
     {.name = "idle.ping_interval",
      .type = CONFIG_DURATION,
      .offset = AT(idle.ping_interval),
@@ -352,9 +353,8 @@ const struct config_key settings_keys[] = {
      .min = 100,
      .max = 30 * DAY,
      .zero = "no pings",
-     .help = "How long a connection is quiet before it is sent a ping. Keep it under the idle timeout of "
-             "every proxy in "
-             "between, often 60s."},
+     .help = "How often a connection is sent a ping, busy or not. Keep it under the idle timeout of every "
+             "proxy in between, often 60s."},
 
     {.name = "drain.grace",
      .type = CONFIG_DURATION,
