@@ -20,6 +20,7 @@ enum {
     EVENTS_MAX = 128,
     ACCEPTS_PER_TURN = 64,
     ACCEPT_PAUSE_MS = 100, /* after an error that passes only when something is freed */
+    QUIET_MS = 1000, /* a pause so soon after another has no line of its own */
     SLOTS_KEPT_FREE = 1,
     BATCH_RETRY_MS = 1,
     TRIM_AFTER = 256, /* handshakes: a few MiB of OpenSSL's */
@@ -119,6 +120,27 @@ static bool slots_left(const struct acceptor *acceptor)
     return acceptor->slots.used + SLOTS_KEPT_FREE < ACCEPTOR_SLOTS;
 }
 
+/* Until a handshake ends or its deadline ends it. Who comes meanwhile waits in the kernel's queue. */
+static void pause_full(struct acceptor *acceptor)
+{
+    static struct log_limit limit;
+    counter_add(&acceptor->stats.accept_pauses, 1);
+    if (acceptor->now - acceptor->accept_pause_until > QUIET_MS / WHEEL_TICK_MS) /* the first of a row */
+        log_limited(&limit, LOG_WARN, "accept_paused", "acceptor=%u reason=handshakes under_way=%u",
+                    acceptor->config.number, acceptor->slots.used);
+    pause_accepting(acceptor);
+}
+
+/* Until something is freed. */
+static void pause_failed(struct acceptor *acceptor, int error)
+{
+    static struct log_limit limit;
+    counter_add(&acceptor->stats.accept_errors, 1);
+    log_limited(&limit, LOG_WARN, "accept_paused", "acceptor=%u reason=kernel error=%s",
+                acceptor->config.number, strerror(error));
+    pause_accepting(acceptor);
+}
+
 static void begin(struct acceptor *acceptor, int fd, enum transport transport, const struct sockaddr *address)
 {
     uint32_t index = slab_alloc(&acceptor->slots);
@@ -151,7 +173,7 @@ bool acceptor_accept(struct acceptor *acceptor, enum transport transport)
     for (int i = 0; i < ACCEPTS_PER_TURN; i++) {
         if (!slots_left(acceptor)) {
             if (!crowd_make_room(acceptor))
-                pause_accepting(acceptor); /* until a handshake ends or its deadline ends it */
+                pause_full(acceptor);
             return false;
         }
         struct sockaddr_storage address;
@@ -165,15 +187,10 @@ bool acceptor_accept(struct acceptor *acceptor, enum transport transport)
         }
         if (errno == EAGAIN)
             return false;
-        counter_add(&acceptor->stats.accept_errors, 1);
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            static struct log_limit limit;
-            log_limited(&limit, LOG_WARN, "accept_paused", "acceptor=%u error=%s", acceptor->config.number,
-                        strerror(errno));
-            pause_accepting(acceptor);
+        if (!net_accept_error_passes(errno)) {
+            pause_failed(acceptor, errno);
             return false;
         }
-        /* ECONNABORTED and the network errors that accept(2) passes on concern that one connection only. */
     }
     return true;
 }
@@ -294,10 +311,7 @@ static void *acceptor_main(void *argument)
             if (acceptor_drain_turn(acceptor))
                 break;
         } else if (!acceptor->listening && (int32_t)(acceptor->now - acceptor->accept_pause_until) >= 0) {
-            if (slots_left(acceptor))
-                acceptor_set_listening(acceptor, true);
-            else
-                pause_accepting(acceptor);
+            acceptor_set_listening(acceptor, true); /* without a slot: for somebody who waits, room is made */
         }
     }
     pulse_end(&acceptor->pulse);

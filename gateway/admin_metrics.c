@@ -26,6 +26,9 @@ struct metric {
 static const struct metric acceptor_metrics[] = {
     {"pushgate_accept_errors_total", "counter", "Failures to accept, for lack of descriptors or memory.",
      AT(accept_errors)},
+    {"pushgate_accept_pauses_total", "counter",
+     "Times of 100 ms in which an acceptor took nobody because it had 4,095 handshakes under way.",
+     AT(accept_pauses)},
     {"pushgate_tls_handshakes_total", "counter", "TLS handshakes completed.", AT(tls_handshakes)},
     {"pushgate_tls_resumed_total", "counter", "TLS handshakes that resumed a session.", AT(tls_resumed)},
     {"pushgate_http_responses_total", "counter",

@@ -3,6 +3,7 @@
 #include "gateway/base/assert.h"
 #include "gateway/base/clock.h"
 #include "gateway/base/log.h"
+#include "gateway/base/net.h"
 #include "gateway/publisher_client.h"
 
 #include <errno.h>
@@ -110,11 +111,7 @@ static void accept_clients(struct publisher *publisher, int listen_fd)
         if (fd < 0) {
             if (errno == EAGAIN)
                 return;
-            /* One connection that died before it was accepted, and the network errors that accept(2) says to
-             * treat so. */
-            if (errno != EINTR && errno != ECONNABORTED && errno != EPERM && errno != EPROTO &&
-                errno != ENETDOWN && errno != ENOPROTOOPT && errno != EHOSTDOWN && errno != EHOSTUNREACH &&
-                errno != ENETUNREACH)
+            if (!net_accept_error_passes(errno))
                 pause_listeners(publisher, errno);
             continue;
         }

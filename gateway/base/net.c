@@ -259,6 +259,28 @@ bool net_peer_is_local(int fd)
     }
 }
 
+bool net_accept_error_passes(int error)
+{
+    switch (error) {
+    case EINTR:
+    case ECONNABORTED:
+    case EPERM: /* by the firewall */
+    /* Errors of the network that Linux passes on, as accept(2) says. */
+    case ENETDOWN:
+    case EPROTO:
+    case ENOPROTOOPT:
+    case EHOSTDOWN:
+    case ENONET:
+    case EHOSTUNREACH:
+    case EOPNOTSUPP:
+    case ENETUNREACH:
+    case ETIMEDOUT:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool net_set_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);

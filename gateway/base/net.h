@@ -42,6 +42,9 @@ void net_format(const struct net_address *address, char *out, size_t out_size);
 bool net_local_address(int fd, struct net_address *out) __attribute__((warn_unused_result));
 /* Is the peer of a connection on this machine: on a unix socket, or at a loopback address? */
 bool net_peer_is_local(int fd);
+/* Is this error of accept(2) that of one connection, which has failed meanwhile, so that the next one may be
+ * accepted at once? Others (no descriptors, no memory) last, and the listener stays readable meanwhile. */
+bool net_accept_error_passes(int error);
 bool net_set_nonblocking(int fd) __attribute__((warn_unused_result));
 /* EPOLL_CTL_ADD. False, with a line in the log, when the kernel watches no more
  * (fs.epoll.max_user_watches, or memory). */

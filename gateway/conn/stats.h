@@ -47,7 +47,8 @@ const char *handshake_failure_label(enum handshake_failure failure);
 
 struct acceptor_stats {
     counter accepted[TRANSPORT_COUNT];
-    counter accept_errors;               /* accept4 failed other than EAGAIN */
+    counter accept_errors;               /* accept4 failed, and would have again at once */
+    counter accept_pauses;               /* because there was no slot for a handshake */
     counter tls_handshakes, tls_resumed; /* completed */
     counter failures[HANDSHAKE_FAILURE_COUNT];
     counter http_responses; /* answered without upgrade: demo page and errors */

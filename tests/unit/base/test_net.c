@@ -271,6 +271,17 @@ static void a_busy_unix_socket_is_not_stale(void **state)
     assert_int_equal(rmdir(directory), 0);
 }
 
+static void an_error_of_accept_is_one_connections_or_lasts(void **state)
+{
+    (void)state;
+    const int pass[] = {EINTR, ECONNABORTED, EPROTO, EPERM, ENETDOWN, EHOSTUNREACH, ETIMEDOUT, ENONET};
+    const int last[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EBADF, EINVAL, ENOTSOCK, 0};
+    for (size_t i = 0; i < sizeof pass / sizeof *pass; i++) {
+        assert_true(net_accept_error_passes(pass[i]));
+        assert_false(net_accept_error_passes(last[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +295,7 @@ int main(void)
         cmocka_unit_test(an_address_of_another_machine_is_an_error),
         cmocka_unit_test(a_unix_socket_is_replaced_only_when_it_is_stale),
         cmocka_unit_test(a_busy_unix_socket_is_not_stale),
+        cmocka_unit_test(an_error_of_accept_is_one_connections_or_lasts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
