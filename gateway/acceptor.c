@@ -20,7 +20,7 @@ enum {
     EVENTS_MAX = 128,
     ACCEPTS_PER_TURN = 64,
     ACCEPT_PAUSE_MS = 100, /* after an error that passes only when something is freed */
-    QUIET_MS = 1000, /* a pause so soon after another has no line of its own */
+    QUIET_MS = 1000,       /* a pause so soon after another has no line of its own */
     SLOTS_KEPT_FREE = 1,
     BATCH_RETRY_MS = 1,
     TRIM_AFTER = 256, /* handshakes: a few MiB of OpenSSL's */

@@ -85,21 +85,22 @@ static enum handshake_failure failure_of(int status)
     }
 }
 
-/* Do the rules of the topics in the URL let this client subscribe? A subscription token has no place in a
- * URL, and the backend is not asked here: where it decides, whoever comes past it gets nothing. */
-static bool may_subscribe(const struct settings *settings, const struct adapter_admission *admission,
-                          const struct identity_room *identity)
+/* Why this client may not subscribe to the topics in the URL; NULL: it may. A subscription token has no place
+ * in a URL, and the backend is not asked here: where it decides, whoever comes past it gets nothing. */
+static const char *topics_refused(const struct settings *settings, const struct adapter_admission *admission,
+                                  const struct identity_room *identity)
 {
     if (admission->topics_bytes > 0 && settings->proxy.subscribe && *settings->proxy.subscribe)
-        return false;
+        return "the backend says who may subscribe (proxy.subscribe), and is not asked here: subscribe on "
+               "/connection/websocket";
     for (size_t at = 0; at < admission->topics_bytes; at += 1u + admission->topics[at]) {
         const struct topic_rule *rule =
             topic_rule_find(settings, (const char *)&admission->topics[at + 1], admission->topics[at]);
         if (rule->subscribe == SUBSCRIBE_TOKEN ||
             (rule->subscribe == SUBSCRIBE_AUTHENTICATED && !identity->authenticated))
-            return false;
+            return "not for everyone: the topic's section says who may subscribe";
     }
-    return true;
+    return NULL;
 }
 
 /* Must the broker have its say before the topics are joined? */
@@ -140,9 +141,9 @@ static void upgrade(struct acceptor *acceptor, struct pending *pending, const st
         refuse(acceptor, pending, admission->status, admission->error, failure_of(admission->status));
         return;
     }
-    if (!may_subscribe(shared->settings, admission, identity)) {
-        refuse(acceptor, pending, 403, "not for everyone: the topic's section says who may subscribe",
-               HANDSHAKE_HTTP_TOKEN);
+    const char *refused = topics_refused(shared->settings, admission, identity);
+    if (refused) {
+        refuse(acceptor, pending, 403, refused, HANDSHAKE_HTTP_TOKEN);
         return;
     }
     uint32_t port;

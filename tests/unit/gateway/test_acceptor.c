@@ -1,6 +1,53 @@
 /* What an acceptor does at its limits, and at its end. */
 #include "acceptor_stand.h"
 
+#include "gateway/base/log.h"
+
+/* The next so many calls of accept4() fail with this error. */
+static _Atomic int accept_fails, accept_error;
+
+int __real_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags);
+int __wrap_accept4(int fd, struct sockaddr *address, socklen_t *bytes, int flags)
+{
+    int left = atomic_load(&accept_fails);
+    if (left == 0)
+        return __real_accept4(fd, address, bytes, flags);
+    atomic_store(&accept_fails, left - 1); /* one acceptor calls this */
+    errno = atomic_load(&accept_error);
+    return -1;
+}
+
+static enum log_level level_before;
+
+/* What is logged from here on goes to a file. */
+static int capture(int *saved)
+{
+    level_before = log_get_level();
+    FILE *file = tmpfile();
+    assert_non_null(file);
+    int fd = dup(fileno(file));
+    fclose(file);
+    *saved = dup(STDERR_FILENO);
+    assert_true(fd >= 0 && *saved >= 0 && dup2(fd, STDERR_FILENO) >= 0);
+    log_set_level(LOG_WARN);
+    return fd;
+}
+
+/* All of it, which holds for the test's life. */
+static const char *release(int fd, int saved)
+{
+    static char text[16384];
+    assert_true(dup2(saved, STDERR_FILENO) >= 0);
+    log_set_level(level_before);
+    ssize_t n = pread(fd, text, sizeof text - 1, 0);
+    assert_true(n >= 0);
+    text[n] = '\0';
+    close(fd);
+    close(saved);
+    return text;
+}
+
 static void publish(int fd)
 {
     static const char request[] = "POST /publish?topic=a HTTP/1.1\r\nHost: localhost\r\n"
@@ -17,12 +64,15 @@ static void full_of_handshakes_it_sleeps_and_accepts_again_when_one_ends(void **
     struct stand *stand = stand_new_with((struct stand_options){.demo = true});
     const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
     static int fds[SLOTS];
+    int saved, log = capture(&saved);
     for (int i = 0; i < SLOTS; i++) {
         fds[i] = dial(stand, 1);
         publish(fds[i]); /* and the broker does not answer */
     }
     wait_for(&stats->handshaking, SLOTS - 1);
-    pause_ms(250); /* the first pause is over */
+    wait_for(&stats->accept_pauses, 2); /* the first is over */
+    assert_non_null(strstr(release(log, saved), "level=warn event=accept_paused acceptor=0 "
+                                                "reason=handshakes under_way=4095\n"));
     uint64_t wakes = counter_read(&stats->wakes);
     pause_ms(300);
     assert_true(counter_read(&stats->wakes) - wakes < 50);
@@ -30,8 +80,69 @@ static void full_of_handshakes_it_sleeps_and_accepts_again_when_one_ends(void **
     for (int i = 0; i < 10; i++)
         close(fds[i]);
     wait_for(&stats->accepted[TRANSPORT_WS], accepted + 1);
+    assert_int_equal(counter_read(&stats->accept_errors), 0);
     for (int i = 10; i < SLOTS; i++)
         close(fds[i]);
+    stand_free(stand);
+}
+
+/* It had to pause, because they had only just come. */
+static void whoever_takes_the_last_slots_and_says_nothing_makes_room_after_the_pause(void **state)
+{
+    (void)state;
+    if (!many_descriptors())
+        skip();
+    struct stand *stand = stand_new_with((struct stand_options){.demo = true});
+    const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
+    static int fds[SLOTS], silent[100];
+    enum { SILENT = sizeof silent / sizeof *silent, BUSY = SLOTS - 20 };
+    for (int i = 0; i < BUSY; i++) {
+        fds[i] = dial(stand, 1);
+        publish(fds[i]); /* and the broker does not answer */
+    }
+    wait_for(&stats->handshaking, BUSY);
+    for (int i = 0; i < SILENT; i++)
+        silent[i] = dial(stand, 1);
+    int polite = dial(stand, 2);
+    ask(polite);
+    wait_for(&stats->transferred, 1);
+    assert_in_range(counter_read(&stats->failures[HANDSHAKE_CROWDED_OUT]), 1, SILENT);
+    assert_true(counter_read(&stats->accept_pauses) >= 1);
+    close(polite);
+    for (int i = 0; i < BUSY; i++)
+        close(fds[i]);
+    for (int i = 0; i < SILENT; i++)
+        close(silent[i]);
+    stand_free(stand);
+}
+
+static void errors_of_accept_that_last_are_counted_and_others_are_passed_over(void **state)
+{
+    (void)state;
+    static const struct {
+        int error;
+        bool lasts;
+    } errors[] = {{ECONNABORTED, false}, {EINTR, false}, {EPROTO, false}, {EMFILE, true},
+                  {ENOMEM, true},        {EINVAL, true}, {EPERM, false}};
+    struct stand *stand = stand_new(0, 0);
+    const struct acceptor_stats *stats = acceptor_stats(stand->acceptor);
+    int saved, log = capture(&saved);
+    uint64_t counted = 0;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        atomic_store(&accept_error, errors[i].error);
+        atomic_store(&accept_fails, errors[i].lasts ? 1 : 3);
+        int fd = dial(stand, 1);
+        wait_for(&stats->accepted[TRANSPORT_WS], i + 1); /* in the end, it is let in */
+        assert_int_equal(atomic_load(&accept_fails), 0);
+        counted += errors[i].lasts;
+        assert_int_equal(counter_read(&stats->accept_errors), counted);
+        close(fd);
+    }
+    const char *said = release(log, saved);
+    assert_non_null(
+        strstr(said, "event=accept_paused acceptor=0 reason=kernel error=\"Too many open files\"\n"));
+    assert_null(strstr(said, "abort"));
+    assert_int_equal(counter_read(&stats->accept_pauses), 0);
     stand_free(stand);
 }
 
@@ -125,6 +236,8 @@ static void no_topic_of_a_url_comes_past_the_backend_that_decides(void **state)
     assert_int_equal(poll(&answered, 1, PATIENCE_MS), 1);
     assert_true(recv(fd, answer, sizeof answer - 1, 0) > 0);
     assert_non_null(strstr(answer, " 403 "));
+    assert_non_null(strstr(answer, "the backend says who may subscribe (proxy.subscribe)"));
+    assert_non_null(strstr(answer, "subscribe on /connection/websocket\n"));
     assert_int_equal(counter_read(&acceptor_stats(stand->acceptor)->failures[HANDSHAKE_HTTP_TOKEN]), 1);
     close(fd);
     stand_free(stand);
@@ -184,6 +297,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_of_handshakes_it_sleeps_and_accepts_again_when_one_ends),
+        cmocka_unit_test(whoever_takes_the_last_slots_and_says_nothing_makes_room_after_the_pause),
+        cmocka_unit_test(errors_of_accept_that_last_are_counted_and_others_are_passed_over),
         cmocka_unit_test(an_address_past_its_limit_cannot_take_all_handshakes),
         cmocka_unit_test(an_address_past_its_limit_is_told_429),
         cmocka_unit_test(no_topic_of_a_url_comes_past_the_backend_that_decides),
