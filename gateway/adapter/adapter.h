@@ -8,6 +8,7 @@
 #pragma once
 
 #include "gateway/adapter/session.h"
+#include "gateway/broker/conn_id.h"
 #include "gateway/settings/settings.h"
 #include "proto/http_request.h"
 
@@ -105,6 +106,8 @@ struct adapter_link_ops {
     void (*charge)(struct adapter_link *link, uint64_t ns);
     /* expired() is called in so many milliseconds, instead of what was set before; 0: never. */
     void (*deadline)(struct adapter_link *link, uint64_t ms);
+    /* The connection's name in the log. */
+    struct conn_id (*id)(const struct adapter_link *link);
 };
 struct adapter_link {
     const struct adapter_link_ops *ops;

@@ -68,6 +68,8 @@ static void connect_by_token(struct talk *talk, uint32_t command, struct json_sl
         return;
     }
     enum auth_result result = talk_check_connection(talk, text_of(token), &checked);
+    if (result != AUTH_OK)
+        talk_token_refused(talk, "connect", &checked);
     if (result == AUTH_OK) {
         talk_session(talk)->more->tokens_paid_ms = 0; /* this comes once: it need not be remembered */
         struct identity identity = {
@@ -90,10 +92,13 @@ static void connect_by_token(struct talk *talk, uint32_t command, struct json_sl
 static void connect_by_upgrade(struct talk *talk, uint32_t command, const struct identity *identity,
                                struct text wishes)
 {
-    if (identity->expires_at && identity->expires_at <= (int64_t)talk->link->now_s)
+    static const struct auth_identity expired = {.reason = "expired since the upgrade"};
+    if (identity->expires_at && identity->expires_at <= (int64_t)talk->link->now_s) {
+        talk_token_refused(talk, "connect", &expired);
         talk_connect_refuse(talk, command, CENTRIFUGE_ERROR_TOKEN_EXPIRED);
-    else
+    } else {
         admit_known(talk, command, identity, wishes);
+    }
 }
 
 static void ask_backend(struct talk *talk, uint32_t command, const struct centrifuge_connect *connect,

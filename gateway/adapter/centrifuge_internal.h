@@ -274,6 +274,8 @@ void talk_rpc_proxied(struct talk *talk, const struct proxy_request *answer);
 /* BROKER_PUBLISH, BROKER_PRESENCE, BROKER_PRESENCE_STATS, BROKER_HISTORY. */
 void talk_topic_answered(struct talk *talk, const struct broker_request *answer);
 
+/* Says in the log why a token was not taken. `identity`: what the check has filled; nothing without keys. */
+void talk_token_refused(const struct talk *talk, const char *command, const struct auth_identity *identity);
 /* Has the client a check of a token left? False: the reply says to try again later. */
 bool talk_may_check(struct talk *talk, uint32_t command);
 /* auth.h's checks, for this client; AUTH_INVALID without keys. */

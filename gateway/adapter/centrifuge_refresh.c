@@ -58,6 +58,10 @@ void talk_refresh(struct talk *talk, uint32_t command, struct text token)
     enum auth_result result = talk_check_connection(talk, token, &identity);
     bool another = result == AUTH_OK &&
                    !text_equal(session_who(session).user, (struct text){identity.bytes, identity.user_bytes});
+    if (another)
+        identity.reason = "for another user (sub)";
+    if (result != AUTH_OK || another)
+        talk_token_refused(talk, "refresh", &identity);
     if (result == AUTH_EXPIRED)
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_EXPIRED);
     else if (result == AUTH_INVALID || another)
@@ -168,6 +172,8 @@ void talk_sub_refresh(struct talk *talk, uint32_t command, struct text topic, st
     if (!talk_may_check(talk, command))
         return;
     enum auth_result result = talk_check_subscription(talk, token, topic, &identity);
+    if (result != AUTH_OK)
+        talk_token_refused(talk, "sub_refresh", &identity);
     if (result == AUTH_EXPIRED) {
         /* In this order: the client subscribes again, with another token, and the error ends nothing. */
         subscription_expired(talk, topic);

@@ -28,7 +28,10 @@ static void subscribe_by_token(struct talk *talk, struct join *join, struct json
     struct auth_identity identity = {0};
     if (!talk_may_check(talk, join->command))
         return;
-    switch (talk_check_subscription(talk, text_of(token), join->topic, &identity)) {
+    enum auth_result result = talk_check_subscription(talk, text_of(token), join->topic, &identity);
+    if (result != AUTH_OK)
+        talk_token_refused(talk, "subscribe", &identity);
+    switch (result) {
     case AUTH_OK:
         join->info = (struct text){auth_identity_info(&identity), identity.info_bytes};
         join->expire_at = identity.expires_at;

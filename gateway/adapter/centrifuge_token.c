@@ -5,6 +5,7 @@
 #include "gateway/adapter/centrifuge_internal.h"
 
 #include "gateway/base/clock.h"
+#include "gateway/base/log.h"
 
 enum {
     BAD_TOKENS_MAX = 8,     /* of a connection */
@@ -67,4 +68,15 @@ void talk_bad_token(struct talk *talk, uint32_t command)
         talk_disconnect(talk, CENTRIFUGE_DISCONNECT_INVALID_TOKEN);
     else
         talk_error(talk, command, CENTRIFUGE_ERROR_PERMISSION_DENIED);
+}
+
+void talk_token_refused(const struct talk *talk, const char *command, const struct auth_identity *identity)
+{
+    static struct log_limit limit;
+    char id[CONN_ID_TEXT_BYTES];
+    if (!log_enabled(LOG_DEBUG))
+        return;
+    conn_id_format(talk->link->ops->id(talk->link), id);
+    log_limited(&limit, LOG_DEBUG, "token_refused", "conn=%s command=%s reason=%s", id, command,
+                identity->reason ? identity->reason : "there are no keys to check it with");
 }

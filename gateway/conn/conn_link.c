@@ -248,6 +248,12 @@ static void link_deadline(struct adapter_link *base, uint64_t ms)
     pool_arm(link->pool, link->conn);
 }
 
+static struct conn_id link_id(const struct adapter_link *base)
+{
+    const struct link *link = (const struct link *)base;
+    return pool_conn_id(link->pool, link->conn);
+}
+
 static const struct adapter_link_ops link_ops = {
     .send = link_send,
     .close = link_close,
@@ -259,6 +265,7 @@ static const struct adapter_link_ops link_ops = {
     .proxy = link_proxy,
     .charge = link_charge,
     .deadline = link_deadline,
+    .id = link_id,
 };
 
 /* What reaches an adapter

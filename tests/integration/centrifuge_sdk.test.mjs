@@ -115,6 +115,30 @@ describe('tokens made by hand', () => {
     assert.deepEqual(centrifuge.log.all('disconnected'), []);
   });
 
+  test('why one was refused is in the log, with the command and the connection, and never the token', async t => {
+    const gateway = await own(t, { 'auth.hmac_secret': secret, 'auth.anonymous': 'off', 'log.level': 'debug' }, { topics: { 'mine:*': { subscribe: 'token' } } });
+    const sent = [];
+    const give = (claims, end = '') => { sent.push(`${signed(claims).slice(0, end ? -4 : undefined)}${end}`); return sent.at(-1); };
+    const disconnected = async sdk => { sdk.connect(); return (await sdk.log.next('disconnected')).code; };
+    assert.equal(await disconnected(client(t, gateway.ws, { token: give({ sub: 'eve' }, 'AAAA') })), 3500);
+    const ann = client(t, gateway.ws, { token: give({ sub: 'ann', exp: now() - 5 }), getToken: async () => give({ sub: ann.log.all('connected').length ? 'bob' : 'ann', exp: now() + 2 }) });
+    assert.equal(await disconnected(ann), 3500);
+    const bob = client(t, gateway.ws, { token: give({ sub: 'bob' }) });
+    bob.connect();
+    const other = subscribe(bob, 'mine:a', { token: give({ sub: 'bob', channel: 'mine:z' }) });
+    assert.equal((await other.log.next('unsubscribed')).code, 103);
+    const mine = subscribe(bob, 'mine:b', { token: give({ sub: 'bob', channel: 'mine:b', exp: now() + 2 }), getToken: async () => give({ sub: 'ann', channel: 'mine:b' }) });
+    assert.equal((await mine.log.next('unsubscribed')).code, 103);
+    const said = () => [...gateway.stderr.matchAll(/level=debug event=token_refused conn=(\d+-\d+-\d+) command=(\w+) reason=("[^"]*"|\S+)\n/g)].map(([, ...parts]) => parts);
+    await until('the log has all five', () => said().length >= 5);
+    assert.deepEqual(said().map(([, ...rest]) => rest.join(' ')), ['connect "signature does not match"', 'connect expired', 'refresh "for another user (sub)"',
+      'subscribe "for another channel"', 'sub_refresh "for another user (sub)"']);
+    const opened = id => gateway.stderr.includes(`event=open adapter=centrifuge transport=ws conn=${id} client=127.0.0.1:`);
+    assert.deepEqual(said().map(([id]) => opened(id)), Array(5).fill(true));
+    assert.equal(new Set(said().map(([id]) => id)).size, 4, 'eve, ann, ann again, bob');
+    for (const part of sent.flatMap(token => token.split('.')).filter(text => text.length > 20)) assert.ok(!gateway.stderr.includes(part), 'a part of a token is in the log');
+  });
+
   test('a subscription that was cut comes back with a fresh token of its own', async t => {
     const gateway = await own(t, { 'auth.hmac_secret': secret, 'auth.anonymous': 'off' }, { topics: { 'mine:*': { ...kept, subscribe: 'token' } } });
     const line = await relay(t, gateway.ws);

@@ -172,6 +172,12 @@ static void fake_deadline(struct adapter_link *link, uint64_t ms)
     fake_of(link)->deadline = ms;
 }
 
+static struct conn_id fake_id(const struct adapter_link *link)
+{
+    (void)link;
+    return (struct conn_id){.reactor = 1, .slot = 2, .generation = 3};
+}
+
 static const struct adapter_link_ops fake_ops = {
     .send = fake_send,
     .close = fake_close,
@@ -182,6 +188,7 @@ static const struct adapter_link_ops fake_ops = {
     .proxy = fake_hook,
     .charge = fake_charge,
     .deadline = fake_deadline,
+    .id = fake_id,
 };
 
 /* Set-up
