@@ -126,6 +126,11 @@ void admin_api_answered(struct admin_api *api, struct admin_api_job *job, struct
     unit->ready = true;
 }
 
+void admin_api_asked_by(struct admin_api_job *job, const struct address *asker)
+{
+    job->asker = *asker;
+}
+
 /* Beginning and ending
  * ----------------------------------------------------------------------------------------------------------
  */

@@ -12,6 +12,7 @@
 
 #include "gateway/admin.h"
 #include "gateway/admin_api_calls.h"
+#include "gateway/base/address.h"
 #include "proto/http_request.h"
 
 enum { API_WINDOW = 64 };
@@ -30,6 +31,9 @@ void admin_api_destroy(struct admin_api *api); /* no job may be left; NULL is ha
  * do. `token`: what requests carry. */
 struct admin_api_job *admin_api_begin(struct admin_api *api, struct http_slice method, struct http_slice body,
                                       uint64_t token, int *status, const char **sentence);
+
+/* Whom it is from, for the log. */
+void admin_api_asked_by(struct admin_api_job *job, const struct address *asker);
 
 enum admin_api_state {
     API_WAITS,   /* answers will come */

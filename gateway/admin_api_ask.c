@@ -135,6 +135,12 @@ static void begin_broadcast(struct admin_api *api, struct admin_api_job *job, st
     broadcast_next(api, job);
 }
 
+static void record(struct admin_api *api, const struct admin_api_job *job, const struct order *order)
+{
+    char from[ADDRESS_TEXT_MAX];
+    order_record(order, &api->log_orders, "api", address_format(&job->asker, from, sizeof from));
+}
+
 /* Turns one call into a unit and what it asks for. */
 static void begin_call(struct admin_api *api, struct admin_api_job *job, enum api_method method,
                        struct json_slice params, struct json_slice id)
@@ -162,6 +168,8 @@ static void begin_call(struct admin_api *api, struct admin_api_job *job, enum ap
         }
     } else if (reader.error.code == 0) {
         request = api_call_request(method, &reader);
+        if (request && request->order)
+            record(api, job, request->order);
     }
     unit->error = reader.error;
     /* Their answers may be large. */

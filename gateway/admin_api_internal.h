@@ -7,6 +7,8 @@
 
 #include "gateway/admin_api.h"
 #include "gateway/admin_idempotency.h"
+#include "gateway/base/address.h"
+#include "gateway/base/log.h"
 #include "gateway/base/uuid.h"
 
 enum form {
@@ -56,6 +58,7 @@ struct admin_api_job {
     bool broken;      /* memory ran out in the middle: there is no whole answer */
     bool streaming;   /* channels: the reply is being written, piece by piece */
     struct mark mark; /* where it began */
+    struct address asker;
     size_t held;
     struct unit units[API_WINDOW];
     size_t room_bytes;
@@ -69,6 +72,7 @@ struct admin_api {
     size_t held, held_max;
     struct mailbox_node *oldest, *newest; /* to be pushed together */
     struct idempotency keys;
+    struct log_limit log_orders;
     struct admin_api_stats stats;
     char uid[UUID_TEXT_BYTES], name[256];
 };

@@ -250,6 +250,7 @@ static void begin_job(struct admin *admin, struct connection *connection, const 
         respond(admin, connection, &response);
         return;
     }
+    admin_api_asked_by(connection->job, &connection->address);
     start_waiting(admin, connection);
     if (connection->state == CONNECTION_WAITING)
         go_on(admin, connection);
@@ -425,6 +426,7 @@ void admin_connection_open(struct admin *admin, struct connection *connection, i
                      sizeof on); /* fails on a unix socket, which needs none */
     connection->fd = fd;
     connection->peer = *peer;
+    connection->address = address_of_peer(fd);
     connection->events = EPOLLIN;
     connection->state = CONNECTION_READING;
     connection->deadline_ms = clock_monotonic_ms() + admin->config.request_ms;

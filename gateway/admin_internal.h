@@ -44,6 +44,7 @@ struct connection {
     enum connection_state state;
     int fd;
     struct throttle_key peer;
+    struct address address;
     uint32_t generation; /* epoll events carry it: one for an earlier connection in this place is ignored */
     uint32_t events;     /* armed in epoll */
     uint64_t deadline_ms;

@@ -1,4 +1,5 @@
 #include "gateway/publisher_client.h"
+#include "gateway/base/address.h"
 #include "gateway/base/assert.h"
 #include "gateway/base/log.h"
 #include "gateway/base/net.h"
@@ -279,6 +280,20 @@ void client_unblock(struct publisher *publisher, struct publisher_client *client
     broker_drain_mail(publisher->broker);
     if (!client->cut)
         client_run(publisher, client, client->query, client->query_len);
+}
+
+_Static_assert((int)ORIGIN_TEXT_MAX >= (int)ADDRESS_TEXT_MAX, "client_origin()");
+
+void client_origin(const struct publisher_client *client, char out[ORIGIN_TEXT_MAX])
+{
+    struct address peer = address_of_peer(client->source.fd);
+    struct ucred who;
+    socklen_t bytes = sizeof who;
+    if (peer.family == ADDRESS_UNIX &&
+        getsockopt(client->source.fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) == 0)
+        snprintf(out, ORIGIN_TEXT_MAX, "unix uid=%lu pid=%ld", (unsigned long)who.uid, (long)who.pid);
+    else
+        address_format(&peer, out, ORIGIN_TEXT_MAX);
 }
 
 void client_open(struct publisher *publisher, int fd)

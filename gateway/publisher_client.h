@@ -29,6 +29,7 @@ enum {
     BULK_BEFORE_AUTH = 16 * 1024,
     NAME_MAX_BYTES = 255, /* of CLIENT SETNAME */
     QUOTED_MAX = 128,     /* of a peer's text in an error, as Redis */
+    ORIGIN_TEXT_MAX = 64,
 };
 
 enum source_kind { SOURCE_MAILBOX, SOURCE_LISTENER, SOURCE_CLIENT };
@@ -105,7 +106,7 @@ struct publisher {
     struct list pushed;
     struct resp_arg args[RESP_ARGS_MAX];
     struct publisher_stats stats;
-    struct log_limit log_accept, log_auth, log_attack, log_memory, log_slow;
+    struct log_limit log_accept, log_auth, log_attack, log_memory, log_slow, log_close, log_orders;
 };
 
 /* publisher_client.c */
@@ -125,6 +126,8 @@ bool client_keep_query(struct publisher_client *client, const char *data, size_t
 void client_send_replies(struct publisher *publisher, struct publisher_client *client);
 /* Sends what it can of the replies and pushes that wait in `out`. */
 void client_send_pending(struct publisher_client *client);
+/* Whom its commands are from, for the log: an address, or on a unix socket "unix uid=1000 pid=4242". */
+void client_origin(const struct publisher_client *client, char out[ORIGIN_TEXT_MAX]);
 static inline size_t client_pending(const struct publisher_client *client)
 {
     return client->out.len - client->out_sent;

@@ -46,14 +46,19 @@ static bool find_userinfo(const char *value, size_t *from, size_t *to)
     return true;
 }
 
+static const char *level_name(enum log_level level)
+{
+    static const char *const names[] = {"error", "warn", "info", "debug"};
+    return names[level];
+}
+
 static void put_setting(const struct call *call, const struct config_key *key)
 {
     char room[CONFIG_VALUE_TEXT_MAX], text[1024];
-    static const char *const levels[] = {"error", "warn", "info", "debug"};
     const char *value = config_value_text(key, call->publisher->settings, room);
     size_t from, to;
     if (strcmp(key->name, "log.level") == 0)
-        value = levels[log_get_level()]; /* it may have been changed since the start */
+        value = level_name(log_get_level()); /* it may have been changed since the start */
     command_text(call, key->name);
     if (find_userinfo(value, &from, &to)) {
         snprintf(text, sizeof text, "%.*s(secret)%s", (int)from, value, value + to);
@@ -127,8 +132,11 @@ static enum command_result config_set(const struct call *call)
     if (!config_value_choice(key, text, &level, why, sizeof why))
         return command_fail(call, "ERR CONFIG SET failed (possibly related to argument 'log.level') - %s",
                             why);
+    char from[ORIGIN_TEXT_MAX];
+    client_origin(call->client, from);
+    log_always(LOG_WARN, "operator_asked", "for=log_level was=%s is=%s publisher=%llu from=%s",
+               level_name(log_get_level()), text, (unsigned long long)call->client->id, from);
     log_set_level((enum log_level)level);
-    log_event(LOG_INFO, "log_level", "level=%s publisher=%llu", text, (unsigned long long)call->client->id);
     return command_ok(call);
 }
 
@@ -179,8 +187,10 @@ static enum command_result ask_main(const struct call *call, enum control_reques
     struct control *control = call->publisher->config.control;
     if (!control)
         return command_fail(call, "ERR there is nobody to ask");
-    log_event(LOG_WARN, "operator_asked", "for=%s publisher=%llu", what,
-              (unsigned long long)call->client->id);
+    char from[ORIGIN_TEXT_MAX];
+    client_origin(call->client, from);
+    log_event(LOG_WARN, "operator_asked", "for=%s publisher=%llu from=%s", what,
+              (unsigned long long)call->client->id, from);
     control_ask(control, request);
     return command_ok(call);
 }

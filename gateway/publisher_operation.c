@@ -1,6 +1,8 @@
 /* Commands that reactors answer: one inspection goes from reactor to reactor, a slice of work at a time,
  * while its client waits and all others go on. */
 #include "gateway/base/assert.h"
+#include "gateway/base/log.h"
+#include "gateway/base/uuid.h"
 #include "gateway/publisher_client.h"
 
 #include <inttypes.h>
@@ -10,6 +12,8 @@
 
 enum {
     CLOSES_PER_SLICE = 128,
+    CLOSES_MANY = 100, /* are recorded whatever else was */
+    WHICH_BYTES = 512,
     LIST_BYTES_MAX = REPLIES_MAX / 2, /* a page ends there, too */
 };
 
@@ -24,11 +28,44 @@ struct operation {
     uint64_t cursor; /* LIST: where the next page begins; 0: there is none */
     struct resp_out out;
     bool no_memory;
+    uint64_t asker;               /* id of the client, */
+    char origin[ORIGIN_TEXT_MAX]; /* and where it was: both also when it has gone */
 };
 
-/* In no list any more. */
-static void destroy(struct operation *operation)
+/* The filter in words. */
+static void describe(const struct conn_filter *filter, char out[WHICH_BYTES])
 {
+    char id[CONN_ID_TEXT_BYTES] = "", client[UUID_TEXT_BYTES] = "";
+    int topic = (int)filter->topic.bytes, user = (int)filter->user.bytes;
+    if (filter->id_set)
+        conn_id_format(filter->id, id);
+    if (filter->client_set)
+        uuid_format(filter->client, client);
+    snprintf(out, WHICH_BYTES, "%s%s%s%.*s%s%.*s%s%s", filter->id_set ? " id=" : "", id,
+             filter->topic_set ? " topic=" : "", topic, topic > 0 ? filter->topic.data : "",
+             filter->user_set ? " user=" : "", user < QUOTED_MAX ? user : QUOTED_MAX,
+             user > 0 ? filter->user.data : "", filter->client_set ? " client=" : "", client);
+    memmove(out, out + 1, strlen(out)); /* the first space */
+}
+
+/* Who has closed clients, and which. Backends may do that all the time, one by one; who closes many is told
+ * of among those, too. */
+static void record(struct publisher *publisher, const struct operation *operation)
+{
+    char which[WHICH_BYTES];
+    struct log_limit none = {0};
+    if (operation->order.kind != OPERATION_CLOSE || operation->found == 0)
+        return;
+    describe(&operation->order.filter, which);
+    log_limited(operation->found >= CLOSES_MANY ? &none : &publisher->log_close, LOG_WARN, "operator_asked",
+                "for=close which=%s closed=%u publisher=%llu from=%s", which, operation->found,
+                (unsigned long long)operation->asker, operation->origin);
+}
+
+/* It is in no list any more. */
+static void destroy(struct publisher *publisher, struct operation *operation)
+{
+    record(publisher, operation);
     inspection_destroy(operation->inspection);
     resp_out_fini(&operation->out);
     free(operation);
@@ -60,6 +97,9 @@ static struct operation *create(struct publisher_client *client, const struct op
     if (filter->id_set)
         operation->reactor = filter->id.reactor;
     operation->out.resp3 = client->resp3;
+    operation->asker = client->id;
+    if (order->kind == OPERATION_CLOSE)
+        client_origin(client, operation->origin);
     return operation;
 }
 
@@ -163,7 +203,7 @@ void operations_go_on(struct publisher *publisher)
         if ((client || operation->order.kind == OPERATION_CLOSE) && go_on(publisher, operation))
             continue;
         if (!client)
-            destroy(operation);
+            destroy(publisher, operation);
         else if (client->query)
             client_run(publisher, client, client->query, client->query_len);
         else
@@ -202,7 +242,7 @@ void operation_reply(struct publisher *publisher, struct publisher_client *clien
         write_reply(operation, out);
     if (operation->no_memory || (operation->order.kind == OPERATION_INSPECT && operation->found == 0))
         counter_add(&publisher->stats.errors, 1);
-    destroy(operation);
+    destroy(publisher, operation);
 }
 
 enum command_result operation_begin(const struct call *call, const struct operation_order *order)
@@ -257,5 +297,5 @@ void operations_fini(struct publisher *publisher)
     struct list *lists[] = {&publisher->operations, &publisher->answered};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
         for (struct list *link; (link = list_pop(lists[i]));)
-            destroy(LIST_ITEM(link, struct operation, link));
+            destroy(publisher, LIST_ITEM(link, struct operation, link));
 }

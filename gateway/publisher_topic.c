@@ -305,6 +305,9 @@ static enum command_result user_disconnect(const struct call *call)
     const char *reason = centrifuge_disconnect_reason(order.code);
     if (!order.reason.data && reason)
         order.reason = (struct text){reason, strlen(reason)};
+    char from[ORIGIN_TEXT_MAX];
+    client_origin(call->client, from);
+    order_record(&order, &call->publisher->log_orders, "publisher", from);
     return send_order(call, &order);
 }
 

@@ -450,11 +450,11 @@ void log_event(enum log_level level, const char *event, const char *format, ...)
     va_end(args);
 }
 
-void log_always(const char *event, const char *format, ...)
+void log_always(enum log_level level, const char *event, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    emit(LOG_INFO, event, format, args, 0);
+    emit(level, event, format, args, 0);
     va_end(args);
 }
 

@@ -32,8 +32,9 @@ bool log_enabled(enum log_level level);
 /* Conversions: %s %d %u %ld %lu %lld %llu %zu %zd %c %% and PRIu64 &c., with %.*s; no widths. */
 void log_event(enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* At level info, also when log.level is above it: for what was asked for by name. */
-void log_always(const char *event, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Whatever log.level is: for what was asked for by name, and for what changes log.level. */
+void log_always(enum log_level level, const char *event, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void log_vevent(enum log_level level, const char *event, const char *format, __builtin_va_list args);
 
 /* The descriptor that lines go to: 2, or the writer's pipe. A thread with a descriptor table of its own keeps

@@ -1,9 +1,15 @@
 #include "gateway/broker/request.h"
 
 #include "gateway/base/assert.h"
+#include "gateway/base/log.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum {
+    USER_SHOWN = 255,
+    CLIENT_SHOWN = 36
+}; /* bytes of them in the log; they may be longer, as backends will */
 
 /* Copies one text behind the others. */
 static struct text keep(char **at, struct text from)
@@ -93,6 +99,16 @@ struct order *order_create(const struct order *wanted)
     order->info = keep(&at, wanted->info);
     order->data = keep(&at, wanted->data);
     return order;
+}
+
+void order_record(const struct order *order, struct log_limit *limit, const char *by, const char *from)
+{
+    int user = (int)(order->user.bytes < USER_SHOWN ? order->user.bytes : USER_SHOWN);
+    int client = (int)(order->client.bytes < CLIENT_SHOWN ? order->client.bytes : CLIENT_SHOWN);
+    if (order->kind != ORDER_DISCONNECT && !(order->kind == ORDER_REFRESH && order->expired))
+        return;
+    log_limited(limit, LOG_INFO, "disconnect_asked", "user=%.*s client=%.*s by=%s from=%s", user,
+                user > 0 ? order->user.data : "", client, client > 0 ? order->client.data : "", by, from);
 }
 
 void order_unref(struct order *order)

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct log_limit;
+
 enum broker_op {
     BROKER_PUBLISH,
     BROKER_SUBSCRIBE, /* from a reactor only: presence, join message, history since a position */
@@ -159,6 +161,8 @@ struct order {
 };
 /* Copies the texts; one reference. NULL without memory. */
 struct order *order_create(const struct order *wanted);
+/* Records an order that ends connections, and whom it is from: how many, the broker never learns. */
+void order_record(const struct order *order, struct log_limit *limit, const char *by, const char *from);
 void order_unref(struct order *order); /* any thread */
 /* One per reactor; the reactor frees it and drops its reference. */
 struct order_copy {

@@ -26,7 +26,7 @@ void access_log_close(struct access_sampler *sampler, const struct pool *pool, c
     socklen_t bytes = sizeof tcp; /* zeros for a unix socket */
     (void)getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &tcp, &bytes);
     conn_id_format(pool_conn_id(pool, conn), id);
-    log_always("access",
+    log_always(LOG_INFO, "access",
                "client=%s path=%s status=101 adapter=%s transport=%s conn=%s duration_ms=%llu bytes_in=%llu "
                "bytes_out=%llu reason=%s",
                address_format(&address, client, sizeof client), adapter->path, adapter->name,
@@ -41,6 +41,6 @@ void access_log_response(struct access_sampler *sampler, const struct address *c
 {
     char text[ADDRESS_TEXT_MAX];
     if (due(sampler))
-        log_always("access", "client=%s path=%s status=%d transport=%s",
+        log_always(LOG_INFO, "access", "client=%s path=%s status=%d transport=%s",
                    address_format(client, text, sizeof text), path ? path : "other", status, transport);
 }

@@ -114,6 +114,10 @@ test('redis-cli: lists, help, errors, the log level, topics, a drain', async t =
   assert.equal((await redisCli(gateway, 'TOPIC', 'LIST')).out, '0\nnews\n1\n');
   assert.equal((await redisCli(gateway, 'CONFIG', 'SET', 'log.level', 'warn')).out, 'OK\n');
   assert.equal((await redisCli(gateway, 'CONFIG', 'GET', 'log.level')).out, 'log.level\nwarn\n');
+  assert.equal((await redisCli(gateway, 'CONFIG', 'SET', 'log.level', 'error')).out, 'OK\n');
+  assert.equal((await redisCli(gateway, 'CONFIG', 'SET', 'log.level', 'warn')).out, 'OK\n');
+  const changes = [...gateway.stderr.matchAll(/level=warn event=operator_asked for=log_level was=(\w+) is=(\w+) publisher=\d+ from=127\.0\.0\.1:\d+\n/g)];
+  assert.deepEqual(changes.map(([, was, is]) => `${was} ${is}`), ['info warn', 'warn error', 'error warn'], 'whatever the level');
   const metrics = (await redisCli(gateway, 'METRICS')).out;
   assert.match(metrics, /^pushgate_connections\{adapter="raw",transport="ws"\} 1$/m);
   for (const name of (await gateway.metrics()).keys())
@@ -122,7 +126,48 @@ test('redis-cli: lists, help, errors, the log level, topics, a drain', async t =
   assert.equal((await redisCli(gateway, 'SHUTDOWN', 'NOSAVE')).code, 0);
   assert.equal((await socket.closed).code, 1001);
   assert.deepEqual(await gateway.ended, { code: 0, signal: null });
-  assert.match(gateway.stderr, /event=operator_asked for=drain/);
+  assert.match(gateway.stderr, /event=operator_asked for=drain publisher=\d+ from=127\.0\.0\.1:\d+\n/);
+});
+
+test('who closed connections is in the log: every order that closed many, whatever else was', async t => {
+  const gateway = await own(t, { 'listen.publish': 'unix:publish.sock' });
+  const publisher = await gateway.publisher(gateway.unix);
+  const many = await Promise.all(Array.from({ length: 150 }, () => raw(t, gateway, 'topic=many')));
+  const few = await Promise.all(Array.from({ length: 40 }, (_, n) => raw(t, gateway, `topic=few&topic=few${n}`)));
+  assert.deepEqual(await Promise.all(few.map((_, n) => publisher.command('CONNECTION', 'CLOSE', 'TOPIC', `few${n}`))), few.map(() => 1));
+  assert.equal(await publisher.command('CONNECTION', 'CLOSE', 'TOPIC', 'many', 'CODE', '4000'), 150);
+  assert.equal(await publisher.command('CONNECTION', 'CLOSE', 'TOPIC', 'nobody'), 0);
+  await Promise.all([...many, ...few].map(({ closed }) => closed));
+  const lines = () => gateway.stderr.match(/.*event=operator_asked .*\n/g) ?? [];
+  await until('the log has it', () => lines().some(line => line.includes('which=topic=many') || line.includes('which="topic=many"')));
+  const from = `publisher=\\d+ from="unix uid=${process.getuid()} pid=${process.pid}"`;
+  assert.match(lines()[0], new RegExp(`level=warn event=operator_asked for=close which="topic=few0" closed=1 ${from}`));
+  assert.match(lines().at(-1), new RegExp(`which="topic=many" closed=150 ${from}`));
+  assert.ok(lines().length >= 11 && lines().length < 42, `${lines().length} lines`);
+  assert.ok(!gateway.stderr.includes('topic=nobody'), 'nothing was done');
+});
+
+test('which users backends disconnected, and who did, is in the log', async t => {
+  const gateway = await own(t, { 'api.insecure': 'on', 'auth.hmac_secret': secret });
+  const sdks = await Promise.all(['ann', 'bob'].map(async sub => {
+    const sdk = client(t, gateway.ws, { token: await token({ sub, exp: now() + 600 }) });
+    sdk.connect();
+    await sdk.ready(10000);
+    return sdk;
+  }));
+  const publisher = await gateway.publisher();
+  assert.equal(await publisher.command('USER', 'DISCONNECT', 'ann'), 'OK');
+  const answer = await gateway.get('/api/disconnect', { method: 'POST', body: JSON.stringify({ user: 'bob', client: (await sdks[1].log.next('connected')).client }) });
+  assert.deepEqual(await answer.json(), { result: {} });
+  for (const sdk of sdks) assert.equal((await sdk.log.next('disconnected')).code, 3503);
+  assert.equal(await publisher.command('USER', 'SUBSCRIBE', 'ann', 'news'), 'OK');
+  await gateway.get('/api/refresh', { method: 'POST', body: JSON.stringify({ user: 'eve', expired: true }) });
+  await gateway.get('/api/refresh', { method: 'POST', body: JSON.stringify({ user: 'zoe', expire_at: now() + 60 }) });
+  const lines = () => gateway.stderr.match(/event=disconnect_asked .*/g) ?? [];
+  await until('the log has three', () => lines().length === 3);
+  assert.match(lines()[0], /^event=disconnect_asked user=ann client="" by=publisher from=127\.0\.0\.1:\d+$/);
+  assert.match(lines()[1], /^event=disconnect_asked user=bob client=[0-9a-f-]{36} by=api from=127\.0\.0\.1:\d+$/);
+  assert.match(lines()[2], /^event=disconnect_asked user=eve client="" by=api from=127\.0\.0\.1:\d+$/);
 });
 
 test('pushgate ctl: tables, JSON, exit statuses', oneThread, async t => {
