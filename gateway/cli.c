@@ -5,14 +5,13 @@
 #include "gateway/base/preflight.h"
 #include "gateway/base/roff.h"
 #include "gateway/key_files.h"
+#include "gateway/memory.h"
 #include "gateway/plan.h"
 
 #include <inttypes.h>
 #include <string.h>
 
 enum {
-    USER_BYTES_WS = 128, /* what a connection may cost here, kernel apart */
-    USER_BYTES_WSS = 256,
     OTHER_THREADS = 3,  /* main, publisher, admin */
     OPTION_COLUMN = 27, /* of help: right of "  --print-config-sample" */
 };
@@ -263,10 +262,14 @@ bool cli_print_check(const struct settings *wanted, const char *root, FILE *out)
             settings->limits.connections ? "" : ", all that descriptors allow (limits.connections is 0)",
             plan.acceptors, plan.acceptors == 1 ? "" : "s", plan.reactors, plan.reactors == 1 ? "" : "s",
             preflight_number(plan.capacity, each));
+    const struct memory_need need = memory_reckon(settings, plan.connections, machine.page_bytes);
+    memory_print(&need, settings, out);
     const struct preflight_demand demand = {
         .connections = plan.connections,
         .ends = 1,
-        .user_bytes = *settings->listen.wss ? USER_BYTES_WSS : USER_BYTES_WS,
+        .user_bytes = need.user,
+        .message_bytes = need.page,
+        .fixed_bytes = memory_fixed(&need),
         .table_fds = plan.table_fds,
         .threads = (uint64_t)plan.acceptors + plan.reactors + OTHER_THREADS,
         .backlog = settings->listen.backlog,

@@ -1,9 +1,15 @@
 /* Loads what settings name: keys and certificates. */
 #include "gateway/key_files.h"
 
+#include "gateway/privileges.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/x509_vfy.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct auth *key_files_auth(const struct settings *settings, char *error, size_t error_size)
 {
@@ -79,11 +85,74 @@ static bool check_tls(const struct settings *settings, char *error, size_t error
     return keys != NULL;
 }
 
+static int try_read(const char *path)
+{
+    return access(path, R_OK) == 0 ? 0 : errno;
+}
+
+/* As the log is opened, but for making it: where there is none, one can be made. */
+static int try_append(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd >= 0) {
+        close(fd);
+        return 0;
+    }
+    if (errno != ENOENT)
+        return errno;
+    char *folder = strdup(path);
+    if (!folder)
+        return ENOMEM;
+    char *slash = strrchr(folder, '/');
+    if (slash)
+        slash[slash == folder] = '\0';
+    int failed = access(slash ? folder : ".", W_OK | X_OK) == 0 ? 0 : errno;
+    free(folder);
+    return failed;
+}
+
+/* Those that hooks to https: backends are known by: as libcurl reads them, and as whom. */
+static bool check_ca(const struct settings *settings, const struct privileges *who, char *error,
+                     size_t error_size)
+{
+    const char *path = settings->proxy.ca_file;
+    if (!settings_use_proxy(settings) || !*path)
+        return true;
+    int failed = privileges_try(who, try_read, path);
+    if (failed) {
+        snprintf(error, error_size, "proxy.ca_file: cannot read %s: %s", path, strerror(failed));
+        return false;
+    }
+    X509_STORE *store = X509_STORE_new();
+    bool good = store && X509_STORE_load_file(store, path) == 1;
+    X509_STORE_free(store);
+    if (!good)
+        snprintf(error, error_size, "proxy.ca_file: %s holds no certificate in PEM", path);
+    return good;
+}
+
+static bool check_log(const struct settings *settings, const struct privileges *who, char *error,
+                      size_t error_size)
+{
+    const char *path = settings->log.file;
+    int failed = *path ? privileges_try(who, try_append, path) : 0;
+    if (failed)
+        snprintf(error, error_size, "log.file: cannot %s %s: %s",
+                 access(path, F_OK) == 0 ? "append to" : "make", path, strerror(failed));
+    return !failed;
+}
+
 bool key_files_check(const struct settings *settings, char *error, size_t error_size)
 {
+    char why[256];
+    struct privileges who;
     if (!check_tls(settings, error, error_size))
         return false;
     struct auth *auth = key_files_auth(settings, error, error_size);
     auth_destroy(auth);
-    return auth != NULL;
+    if (!auth)
+        return false;
+    if (!privileges_plan(settings, &who, why, sizeof why))
+        return true; /* this user cannot start it, nor find out what that one may */
+    return check_ca(settings, &who, error, error_size) && check_log(settings, &who, error, error_size);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { CAPABILITIES_MAX = 64 }; /* the kernel's sets have 64 bits */
@@ -159,6 +160,24 @@ bool privileges_drop(const struct privileges *plan, char *error, size_t error_si
 /* Files
  * ----------------------------------------------------------------------------------------------------------
  */
+
+int privileges_try(const struct privileges *plan, int (*attempt)(const char *path), const char *path)
+{
+    char why[160];
+    int status;
+    if (!plan->change || geteuid() != 0)
+        return attempt(path);
+    pid_t child = fork();
+    if (child < 0)
+        return errno;
+    if (child == 0)
+        _exit(become(plan, why, sizeof why) ? attempt(path) : EPERM);
+    pid_t ended;
+    do
+        ended = waitpid(child, &status, 0);
+    while (ended < 0 && errno == EINTR);
+    return ended == child && WIFEXITED(status) ? WEXITSTATUS(status) : ECHILD;
+}
 
 static void check_file(const char *key, const char *path)
 {

@@ -22,5 +22,8 @@ bool privileges_plan(const struct settings *settings, struct privileges *plan, c
  * the process must not serve. Without a user to become, root stays root, and a warning says so. */
 bool privileges_drop(const struct privileges *plan, char *error, size_t error_size)
     __attribute__((warn_unused_result));
+/* What `attempt` returns of the path, an errno or 0, as the user that the process would become: in a process
+ * of its own where it is another one. */
+int privileges_try(const struct privileges *plan, int (*attempt)(const char *path), const char *path);
 /* Warns of files named in the settings that SIGHUP could not read again. */
 void privileges_check_files(const struct settings *settings);

@@ -311,16 +311,18 @@ static void judge_threads(struct judge *all, const struct preflight_machine *mac
 static void judge_memory(struct judge *all, const struct preflight_machine *machine,
                          const struct preflight_demand *demand)
 {
-    uint64_t each = plus(times(demand->ends, PREFLIGHT_SOCKET_BYTES), demand->user_bytes);
-    uint64_t have =
-        machine->memory_available == PREFLIGHT_UNKNOWN ? PREFLIGHT_UNKNOWN : machine->memory_available >> 20;
-    struct preflight_row *row =
-        judge(all, "MemAvailable", have, times(demand->connections, each) >> 20, "MiB of memory");
-    if (row->verdict == PREFLIGHT_TOO_SMALL)
-        advise(row, "the kernel kills processes",
-               "more memory, or at most %" PRIu64 " connections of %" PRIu64
-               " bytes, of which the kernel's sockets take %" PRIu64 "\n",
-               machine->memory_available / each / ROUND * ROUND, each, demand->ends * PREFLIGHT_SOCKET_BYTES);
+    uint64_t kernel = plus(times(demand->ends, PREFLIGHT_SOCKET_BYTES), demand->message_bytes);
+    uint64_t each = plus(kernel, demand->user_bytes), available = machine->memory_available;
+    uint64_t have = available == PREFLIGHT_UNKNOWN ? PREFLIGHT_UNKNOWN : available >> 20;
+    uint64_t need = plus(times(demand->connections, each), demand->fixed_bytes);
+    struct preflight_row *row = judge(all, "MemAvailable", have, need >> 20, "MiB of memory");
+    if (row->verdict != PREFLIGHT_TOO_SMALL)
+        return;
+    uint64_t left = available > demand->fixed_bytes ? available - demand->fixed_bytes : 0;
+    advise(row, "the kernel kills processes",
+           "more memory, or at most %" PRIu64 " connections of %" PRIu64
+           " bytes, of which the kernel's sockets take %" PRIu64 "\n",
+           left / each / ROUND * ROUND, each, kernel);
 }
 
 size_t preflight_judge(const struct preflight_machine *machine, const struct preflight_demand *demand,

@@ -149,6 +149,10 @@ test('--check reads the files that settings name', () => {
     [`${client}private_key = ${key}\n[tls example.org]\ncertificate = ${junk}\nprivate_key = ${key}\n`, /example\.org.*junk\.pem|junk\.pem/],
     [`${client}private_key = ${key}\n[auth]\npublic_keys = ${junk}\n`, /auth\.public_keys.*junk\.pem/],
     [`${client}private_key = ${key}\n[auth]\njwks_file = ${junk}\n`, /auth\.jwks_file.*junk\.pem/],
+    [`${client}private_key = ${key}\n[proxy]\nconnect = https://127.0.0.1:1/\nca_file = ${junk}\n`, /wrong\.conf:10: proxy\.ca_file: \S+junk\.pem holds no certificate in PEM/],
+    [`${client}private_key = ${key}\n[proxy]\nconnect = https://127.0.0.1:1/\nca_file = ${join(folder, 'none.pem')}\n`, /proxy\.ca_file: cannot read \S+none\.pem: No such file/],
+    [`${client}private_key = ${key}\n[log]\nfile = ${join(folder, 'none/pushgate.log')}\n`, /wrong\.conf:9: log\.file: cannot make \S+pushgate\.log: No such file/],
+    [`${client}private_key = ${key}\n[log]\nfile = ${folder}\n`, /log\.file: cannot append to \S+: Is a directory/],
   ]) {
     const { status, stderr } = run(text, '--check');
     assert.equal(status, 1, text);

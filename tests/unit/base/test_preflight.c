@@ -150,7 +150,7 @@ static void a_large_machine_holds_a_million(void **state)
     struct fixture *f = *state;
     assert_int_equal(judge(f, &million), 0);
     assert_int_equal(row(f, "fs.file-max")->need, 1001696);
-    assert_int_equal(row(f, "MemAvailable")->need, 1000000ull * 3856 >> 20);
+    assert_int_equal(row(f, "MemAvailable")->need, 1000000ull * (4160 + 256) >> 20);
     assert_null(row(f, "net.ipv4.ip_local_port_range"));
 }
 
@@ -179,7 +179,7 @@ static void each_value_that_is_too_small_is_found_with_its_remedy(void **state)
         {"proc/sys/kernel/threads-max", "59\n", "kernel.threads-max", "kernel.threads-max = 2000\n"},
         {"proc/sys/kernel/pid_max", "59\n", "kernel.pid_max", "kernel.pid_max = 2000\n"},
         {"proc/meminfo", "MemAvailable:   2097152 kB\n", "MemAvailable",
-         "at most 556000 connections of 3856 bytes"},
+         "at most 486000 connections of 4416 bytes, of which the kernel's sockets take 4160\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_file(f, cases[i].path, cases[i].text);
@@ -250,7 +250,26 @@ static void both_ends_on_one_machine_count_twice(void **state)
     assert_int_equal(judge(f, &demand), 0);
     assert_int_equal(row(f, "fs.file-max")->need, 2001696);
     assert_int_equal(row(f, "fs.epoll.max_user_watches")->need, 2000000);
-    assert_int_equal(row(f, "MemAvailable")->need, 1000000ull * (7200 + 256) >> 20);
+    assert_int_equal(row(f, "MemAvailable")->need, 1000000ull * (8320 + 256) >> 20);
+}
+
+static void messages_and_what_is_there_anyway_are_part_of_the_memory(void **state)
+{
+    struct fixture *f = *state;
+    struct preflight_demand demand = million;
+    demand.message_bytes = 4096;
+    demand.fixed_bytes = 448ull << 20;
+    assert_int_equal(judge(f, &demand), 0);
+    assert_int_equal(row(f, "MemAvailable")->need, (1000000ull * (4160 + 256 + 4096) + (448ull << 20)) >> 20);
+    write_file(f, "proc/meminfo", "MemAvailable:   2097152 kB\n");
+    assert_int_equal(judge(f, &demand), 1);
+    /* (2 GiB - 448 MiB) / 8512 */
+    assert_non_null(
+        strstr(row(f, "MemAvailable")->remedy,
+               "at most 197000 connections of 8512 bytes, of which the kernel's sockets take 8256\n"));
+    demand.fixed_bytes = 4ull << 30;
+    assert_int_equal(judge(f, &demand), 1);
+    assert_non_null(strstr(row(f, "MemAvailable")->remedy, "at most 0 connections"));
 }
 
 static void two_sockets_on_a_chain_are_let_pass_and_three_are_not(void **state)
@@ -373,6 +392,7 @@ int main(void)
         TEST(clients_need_ports_of_every_source_address),
         TEST(source_addresses_keep_less_than_half_of_their_ports_in_use),
         TEST(both_ends_on_one_machine_count_twice),
+        TEST(messages_and_what_is_there_anyway_are_part_of_the_memory),
         TEST(two_sockets_on_a_chain_are_let_pass_and_three_are_not),
         TEST(a_table_that_the_namespace_shares_counts_as_its_own),
         TEST(a_kernel_that_tracks_no_connection_is_not_blamed),

@@ -37,7 +37,7 @@ static int set_up(void **state)
         return -1;
     write_file(f, "proc/self/limits", "Max open files  1024  1064  files\n");
     write_file(f, "proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
-    write_file(f, "proc/meminfo", "MemAvailable:   14648 kB\n"); /* 2,000 pairs of 7,500 bytes */
+    write_file(f, "proc/meminfo", "MemAvailable:   16836 kB\n"); /* 2,000 pairs of 8,620 bytes */
     *state = f;
     return 0;
 }
