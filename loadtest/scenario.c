@@ -370,7 +370,8 @@ static void cut_and_return(struct load_run *run, const char *handshakes)
     storm->resumed = after.live.resumed - before.live.resumed;
     storm->failed = after.live.failed - before.live.failed;
     storm->missed_away = after.missed_away - before.missed_away;
-    storm->missed_joining = after.missed_joining - before.missed_joining;
+    if (after.missed_joining > before.missed_joining)
+        storm->missed_joining = after.missed_joining - before.missed_joining;
     storm->return_time = after.return_time;
     histogram_subtract(&storm->return_time, &before.return_time);
 }
