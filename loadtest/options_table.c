@@ -75,7 +75,7 @@ const struct option_row option_rows[] = {
     {"grace", OPTION_DURATION, AT(grace_ms), "2s", 1, 3600 * 1000, "TIME",
      "storm, churn: a replaced connection need not have got what was published in its last TIME, nor the "
      "next "
-     "what is published in its first TIME until something arrives; all else that misses is lost",
+     "what is published in its first TIME until something arrives; all else that does not arrive is lost",
      ONLY(STORM) | ONLY(CHURN)},
     {"publish", OPTION_STRING, AT(publish), NULL, 0, 0, "ADDRESS",
      "Redis-protocol endpoint to publish to, 127.0.0.1:6390 or unix:PATH; storm can do without", PUBLISHING},

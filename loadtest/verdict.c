@@ -8,9 +8,9 @@
  * and loses nothing by it. */
 enum { CLOSES_TOLERANCE = 10 };
 
-#define LIST_PRINTF __attribute__((format(printf, 2, 3)))
+#define PRINTF_LIKE __attribute__((format(printf, 2, 3)))
 
-LIST_PRINTF static void fault(struct load_findings *findings, const char *format, ...)
+PRINTF_LIKE static void fault(struct load_findings *findings, const char *format, ...)
 {
     va_list arguments;
     if (findings->fault_count == REPORT_FINDINGS_MAX)
@@ -20,7 +20,7 @@ LIST_PRINTF static void fault(struct load_findings *findings, const char *format
     va_end(arguments);
 }
 
-LIST_PRINTF static void warn(struct load_findings *findings, const char *format, ...)
+PRINTF_LIKE static void warn(struct load_findings *findings, const char *format, ...)
 {
     va_list arguments;
     if (findings->warning_count == REPORT_FINDINGS_MAX)
