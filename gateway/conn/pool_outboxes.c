@@ -68,7 +68,7 @@ void pool_relieve(struct pool *pool)
 
 int pool_relieve_wait_ms(const struct pool *pool)
 {
-    return pool->crowded                                                         ? 0
-           : !pool->settings->limits.outbox_memory || list_empty(&pool->waiting) ? -1
-                                                                                 : LOOK_AGAIN_MS;
+    if (pool->crowded)
+        return 0;
+    return pool->settings->limits.outbox_memory && !list_empty(&pool->waiting) ? LOOK_AGAIN_MS : -1;
 }
