@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { flawed } from './lib/flawed.mjs';
-import { makeCertificate, own } from './lib/gateway.mjs';
+import { makeCertificate, own, preset } from './lib/gateway.mjs';
 import { run as runLoad } from './lib/load.mjs';
 
 let folder, certificate;
@@ -46,6 +46,13 @@ describe('a run that could not end well does not begin', () => {
     assert.equal((await run('idle', { target, hold: 0, json, report })).code, 0);
     assert.ok(JSON.parse(readFileSync(json, 'utf8')).passed && existsSync(report));
   });
+});
+
+test('an endpoint that has hung up while connections were opened is connected to again', async t => {
+  const { target, publish } = await flawed(t, { fault: 'impatient' });
+  const { code, report, text } = await run('fanout', { target, publish, 'idle-hold': '300ms' });
+  assert.equal(code, 0, text);
+  assert.equal(report.messages.delivered, 200);
 });
 
 test('with --json=- standard output is JSON and nothing else; without, it says when the opening is over', async t => {
@@ -143,6 +150,17 @@ describe('rates', () => {
     assert.ok(punctual.report.messages.published_per_second <= 4);
     assert.doesNotMatch(punctual.text, /fell behind/);
   });
+});
+
+const descriptors = Number(/^Max open files +\S+ +(\S+)/m.exec(readFileSync('/proc/self/limits', 'utf8'))[1]); // not a number: unlimited
+test('one worker takes as many connections as its limit of descriptors allows', { skip: preset === 'tsan' || !(descriptors >= 18_700 && descriptors < 3_000_000) }, async () => {
+  const most = { target: 'ws://127.0.0.1:1/', hold: 0, processes: 1 };
+  const { code, report } = await run('idle', { ...most, connections: 18_600 });
+  assert.equal(code, 1);
+  assert.deepEqual(report.connections.failed_by_reason, { refused: 18_600 });
+  const beyond = await run('idle', { ...most, connections: descriptors });
+  assert.equal(beyond.code, 2);
+  assert.match(beyond.text, new RegExp(`at least 2 \\(RLIMIT_NOFILE: ${descriptors - 64} each\\)`));
 });
 
 test('more workers than --in-progress open more at a time, and it says so', async t => {

@@ -60,10 +60,11 @@ async function listen(server) {
 
 const stallAt = 20, stallMs = 1000, sluggishMs = 10;
 
-/** `fault`: a key of `deliveries` or `conclusions`, or envelope (a protocol of its own in binary frames: SUB TOPIC, then two messages a frame), fragment, ping, silent, pong, status, old status, accept, busy, full, half, late, neglect,
-    recover, replay, refuse, refuse rudely, refuse some, hangup, stall (nothing is done for a second), sluggish (late replies), mute (no reply to
-    PUBLISH); undefined for a correct server. recover and replay know clients by their addresses. `password`: PUBLISH needs AUTH before. `tls`:
-    the only version. `seen()`: connections, refusals and messages so far. */
+/** `fault`: a key of `deliveries` or `conclusions`, or envelope (a protocol of its own in binary frames: SUB TOPIC, then two messages a frame),
+    fragment, ping, silent, pong, status, old status, accept, busy, full, half, late, neglect, recover, replay, refuse, refuse rudely, refuse
+    some, hangup, impatient (the first to ask is answered and hung up on), stall (nothing is done for a second), sluggish (late replies), mute
+    (no reply to PUBLISH); undefined for a correct server. recover and replay know clients by their addresses. `password`: PUBLISH needs AUTH
+    before. `tls`: the only version. `seen()`: connections, refusals and messages so far. */
 export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' } = {}) {
   const server = certificate
     ? createSecureServer({ key: readFileSync(certificate.key), cert: certificate.pem, minVersion: tls, maxVersion: tls })
@@ -150,7 +151,7 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
         trusted ||= String(topic) === password;
         stream.write(trusted ? '+OK\r\n' : '-WRONGPASS invalid password\r\n');
       } else if (!trusted) stream.write('-NOAUTH Authentication required.\r\n');
-      else if (String(verb) === 'PING') stream.write('+PONG\r\n');
+      else if (String(verb) === 'PING') stream[fault === 'impatient' && published++ === 0 ? 'end' : 'write']('+PONG\r\n');
       else if (fault === 'refuse' || (fault === 'refuse some' && published++ % 3 === 1)) stream.write('-ERR no\r\n');
       else if (fault === 'refuse rudely') stream.write('-ERR \x1b]0;no\x07\r\n');
       else if (fault === 'hangup' && published++ === 5) stream.destroy();
