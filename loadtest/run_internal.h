@@ -57,5 +57,18 @@ void run_latency(const struct load_run *run, struct histogram *out);
 /* scenario.c */
 void run_set_phase(struct load_run *run, enum load_phase phase, const char *doing);
 bool run_all_finished(const struct load_run *run);
+/* False when the rest of the plan is pointless: a signal, or nobody publishes any more. */
+bool run_may_go_on(const struct load_run *run);
+void run_pause(struct load_run *run, uint64_t milliseconds);
+/* As run_pause(--hold); what a signal leaves of it was not checked. */
+void run_hold(struct load_run *run, const char *what);
+/* Asks by ping whether the connections live. */
+void run_probe(struct load_run *run);
+bool run_start_publishing(struct load_run *run, bool endless);
+/* Waits for the messages that are under way. */
+void run_settle(struct load_run *run);
 /* All of it, from the first connection to the last. */
 void run_scenario(struct load_run *run);
+
+/* storm.c */
+void run_storm(struct load_run *run);

@@ -2,7 +2,6 @@
 #include "loadtest/run_internal.h"
 
 #include "gateway/base/clock.h"
-#include "loadtest/tls_session.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -50,7 +49,7 @@ bool run_all_finished(const struct load_run *run)
 }
 
 /* False when the rest of the plan is pointless: a signal, or nobody publishes any more. */
-static bool may_go_on(const struct load_run *run)
+bool run_may_go_on(const struct load_run *run)
 {
     return run->interrupts == 0 &&
            !(run->publishing && run->publisher.endless && publisher_done(&run->publisher));
@@ -81,22 +80,22 @@ static bool gave_up(const struct load_run *run)
     return run->interrupts > 1 && !run_all_finished(run);
 }
 
-static void pause_for(struct load_run *run, uint64_t milliseconds)
+void run_pause(struct load_run *run, uint64_t milliseconds)
 {
     uint64_t began_ns = clock_monotonic_ns();
-    while (may_go_on(run) && clock_monotonic_ns() - began_ns < milliseconds * MS) {
+    while (run_may_go_on(run) && clock_monotonic_ns() - began_ns < milliseconds * MS) {
         run_tick(run);
         if (run->options->watch)
             run_watch(run);
     }
 }
 
-/* As pause_for(--hold); what a signal leaves of it was not checked. */
-static void hold(struct load_run *run, const char *what)
+/* As run_pause(--hold); what a signal leaves of it was not checked. */
+void run_hold(struct load_run *run, const char *what)
 {
     uint64_t began_ns = clock_monotonic_ns();
 
-    pause_for(run, run->options->hold_ms);
+    run_pause(run, run->options->hold_ms);
     if (run->interrupts > 0)
         run_unchecked(run, "all of --hold: %s for %.1f of %.1f s", what, run_seconds_since(began_ns),
                       (double)run->options->hold_ms / 1e3);
@@ -144,7 +143,7 @@ static void open_all(struct load_run *run)
         announce_ready(run);
 }
 
-static void probe(struct load_run *run)
+void run_probe(struct load_run *run)
 {
     if (run->interrupts > 1) {
         run_unchecked(run, "whether the connections live");
@@ -159,9 +158,9 @@ static void probe(struct load_run *run)
 
 /* Publishing */
 
-static bool start_publishing(struct load_run *run, bool endless)
+bool run_start_publishing(struct load_run *run, bool endless)
 {
-    pause_for(run, SUBSCRIBED_MS);
+    run_pause(run, SUBSCRIBED_MS);
     run->publisher.endless = endless;
     if (!publisher_start(&run->publisher)) {
         snprintf(run->publisher.error, sizeof(run->publisher.error), "no thread");
@@ -182,7 +181,7 @@ static void await_publisher(struct load_run *run)
 }
 
 /* Waits for the messages that are under way. */
-static void settle(struct load_run *run)
+void run_settle(struct load_run *run)
 {
     publisher_stop(&run->publisher);
     await_publisher(run);
@@ -281,26 +280,26 @@ static void spread_last(struct load_run *run, struct spread *spread)
 
 static void idle(struct load_run *run)
 {
-    hold(run, "connections were held");
-    probe(run);
+    run_hold(run, "connections were held");
+    run_probe(run);
 }
 
 static void fanout(struct load_run *run)
 {
     struct spread spread = {0};
 
-    pause_for(run, run->options->idle_hold_ms);
-    if (!may_go_on(run)) {
+    run_pause(run, run->options->idle_hold_ms);
+    if (!run_may_go_on(run)) {
         run_unchecked(run, "messages: none was published");
         return;
     }
     run->doing = "publishing";
     run->phase_ns = clock_monotonic_ns();
-    if (!start_publishing(run, false))
+    if (!run_start_publishing(run, false))
         return;
     while (!publisher_done(&run->publisher)) {
         if (run->interrupts > 0)
-            break; /* settle() stops it */
+            break; /* run_settle() stops it */
         run_tick(run);
         if (run->options->one_by_one)
             spread_step(run, &spread);
@@ -310,168 +309,50 @@ static void fanout(struct load_run *run)
                       run_seconds_since(run->phase_ns), (double)run->options->hold_ms / 1e3);
     if (run->options->one_by_one)
         spread_last(run, &spread);
-    settle(run);
-}
-
-/* What a storm is the difference of. */
-struct storm_view {
-    struct live live;
-    uint64_t missed_away, missed_joining, last_open_ns;
-    struct histogram return_time;
-};
-
-static void view_storm(const struct load_run *run, struct storm_view *view)
-{
-    *view = (struct storm_view){.live = run_look(run)};
-    for (unsigned i = 0; i < run->started_workers; i++) {
-        const struct load_stats *stats = &run->workers[i].stats;
-        uint64_t last_ns = counter_read(&stats->last_open_ns);
-        view->missed_away += counter_read(&stats->missed_away);
-        view->missed_joining += counter_read(&stats->missed_joining);
-        view->last_open_ns = last_ns > view->last_open_ns ? last_ns : view->last_open_ns;
-        histogram_merge(&view->return_time, &stats->return_time);
-    }
-}
-
-static void cut_and_return(struct load_run *run, const char *handshakes)
-{
-    struct load_storm *storm = &run->result.storms[run->result.storm_count++];
-    struct storm_view before, after;
-    uint64_t began_ns = clock_monotonic_ns();
-
-    view_storm(run, &before);
-    storm->handshakes = handshakes;
-    storm->cut = before.live.open;
-    run_mark(run, "cut");
-    run_set_phase(run, PHASE_CUT, "cutting");
-    while (!run_all_finished(run) && run->interrupts <= 1)
-        run_tick_of(run, 1);
-    storm->cut_seconds = run_seconds_since(began_ns);
-    run_set_phase(run, PHASE_RETURN, "returning");
-    while (!run_all_finished(run) && may_go_on(run) &&
-           clock_monotonic_ns() - run->phase_ns < run->options->return_within_ms * MS)
-        run_tick(run);
-    bool whole = run_all_finished(run);
-    storm->cut_short = !whole && run->interrupts > 0;
-    storm->back_seconds = run_seconds_since(began_ns);
-    run_set_phase(run, PHASE_HOLD, "holding");
-    storm->back = run_look(run).open;
-    if (storm->cut_short)
-        run_unchecked(
-            run, "whether the %" PRIu64 " of %" PRIu64 " that were not back yet get back (%s handshakes)",
-            storm->cut - storm->back, storm->cut, handshakes);
-    if (whole)
-        run_mark(run, "all back");
-    if (run->interrupts == 0)
-        hold(run, "connections that were back were held");
-    view_storm(run, &after); /* only now: what was missed shows when the next message comes */
-    if (whole)
-        storm->back_seconds = (double)(after.last_open_ns - began_ns) / 1e9;
-    storm->resumed = after.live.resumed - before.live.resumed;
-    storm->failed = after.live.failed - before.live.failed;
-    storm->missed_away = after.missed_away - before.missed_away;
-    if (after.missed_joining > before.missed_joining)
-        storm->missed_joining = after.missed_joining - before.missed_joining;
-    storm->return_time = after.return_time;
-    histogram_subtract(&storm->return_time, &before.return_time);
-}
-
-static bool tick_on(void *argument)
-{
-    struct load_run *run = argument;
-    run_tick(run);
-    return may_go_on(run);
-}
-
-/* Only while no worker opens a connection: they all present the session that this fetches. False when there
- * is nothing to resume, and neither is the storm to take place without; `note` says why. */
-static bool fetch_session(struct load_run *run, const char **handshakes)
-{
-    const struct load_options *options = run->options;
-    char reason[120];
-
-    run->doing = "asking for a session ticket";
-    enum tls_session_result fetched =
-        tls_session_fetch(run->tls, &options->target.address, options->connect_timeout_ms, tick_on, run,
-                          reason, sizeof(reason));
-    if (fetched == TLS_SESSION_FETCHED || fetched == TLS_SESSION_GIVEN_UP)
-        return fetched == TLS_SESSION_FETCHED;
-    run->result.no_tickets = fetched == TLS_SESSION_NONE;
-    bool instead = fetched == TLS_SESSION_NONE && options->handshakes == HANDSHAKES_RESUMED;
-    snprintf(run->result.note, sizeof(run->result.note), "%s: %s", reason,
-             instead ? "the storm's handshakes were full ones" : "no storm with resumed handshakes");
-    *handshakes = "full";
-    return instead;
-}
-
-static void storm_of(struct load_run *run, const char *handshakes)
-{
-    if (run->interrupts == 0 && may_go_on(run) &&
-        (strcmp(handshakes, "resumed") != 0 || fetch_session(run, &handshakes)))
-        cut_and_return(run, handshakes);
-    else if (run->interrupts > 0)
-        run_unchecked(run, "a storm with %s handshakes: it did not take place", handshakes);
-}
-
-static void storm(struct load_run *run)
-{
-    const struct load_options *options = run->options;
-
-    if (options->publish && !start_publishing(run, true))
-        return;
-    pause_for(run, options->hold_ms);
-    if (!options->target.tls)
-        storm_of(run, "plain");
-    if (options->target.tls && options->handshakes != HANDSHAKES_RESUMED)
-        storm_of(run, "full");
-    if (options->target.tls && options->handshakes != HANDSHAKES_FULL)
-        storm_of(run, "resumed");
-    if (run->publishing)
-        settle(run);
-    probe(run);
+    run_settle(run);
 }
 
 static void churn(struct load_run *run)
 {
-    if (!start_publishing(run, true))
+    if (!run_start_publishing(run, true))
         return;
     run_set_phase(run, PHASE_CHURN, "churning");
-    hold(run, "connections were replaced");
+    run_hold(run, "connections were replaced");
     run->result.churn_seconds = run_seconds_since(run->phase_ns);
     run->result.churn_returned = run_look(run).returned;
     run_set_phase(run, PHASE_CALM, "calming");
     await_quiet(run, 1);
     if (gave_up(run))
         run_unchecked(run, "whether the replacements that were under way open");
-    pause_for(run, LINGER_MS); /* what opened last gets a message, too */
-    settle(run);
+    run_pause(run, LINGER_MS); /* what opened last gets a message, too */
+    run_settle(run);
 }
 
 static void slow(struct load_run *run)
 {
     struct load_result *result = &run->result;
 
-    if (!start_publishing(run, true))
+    if (!run_start_publishing(run, true))
         return;
-    pause_for(run, run->options->hold_ms);
+    run_pause(run, run->options->hold_ms);
     run_latency(run, &result->latency_before);
     run_mark(run, "slow ones stop");
     run_set_phase(run, PHASE_STALL, "stalling");
-    pause_for(run, run->options->hold_ms);
+    run_pause(run, run->options->hold_ms);
     run_latency(run, &result->latency_while);
     histogram_subtract(&result->latency_while, &result->latency_before);
     if (run->interrupts > 0)
         run_unchecked(run, "all of --hold: the slow ones did not read for %.1f s",
                       run_seconds_since(run->phase_ns));
     run_mark(run, "all read again");
-    settle(run);
+    run_settle(run);
     result->slow_open = run_look(run).slow_open;
 }
 
 void run_scenario(struct load_run *run)
 {
     static void (*const modes[LOAD_MODE_COUNT])(struct load_run * run) = {
-        [LOAD_IDLE] = idle,   [LOAD_FANOUT] = fanout, [LOAD_STORM] = storm,
+        [LOAD_IDLE] = idle,   [LOAD_FANOUT] = fanout, [LOAD_STORM] = run_storm,
         [LOAD_CHURN] = churn, [LOAD_SLOW] = slow,
     };
 
