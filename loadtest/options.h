@@ -31,18 +31,15 @@ struct load_options {
     const char *sources_text; /* NULL: loopback targets get as many as they need */
     struct source_range sources;
     uint64_t processes; /* 0: as many as RLIMIT_NOFILE needs */
-    bool shared_fds;
 
     const char *ca_file;
-    bool insecure;
-    bool resume;
     const char *subprotocol;
     char *headers; /* whole lines with CRLF */
     const char *send_text;
     const char *send_binary_text;
     uint8_t *send_binary; /* NULL: nothing to send */
     size_t send_binary_bytes;
-    bool unwrap;
+    bool unwrap, insecure, resume, shared_fds;
 
     uint64_t churn_share; /* of SHARE_WHOLE, per second */
     uint64_t slow_share;  /* of SHARE_WHOLE */
