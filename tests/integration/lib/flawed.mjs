@@ -71,7 +71,7 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
     : createServer();
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, autoPong: fault !== 'pong' });
   const topics = new Map(), sockets = new Set(), open = new Set(), history = new Map(), received = new Map(); // topic → messages, client → how many
-  let connections = 0, refusals = 0, published = 0, messages = 0;
+  let connections = 0, refusals = 0, published = 0, messages = 0, until;
 
   server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
   server.on('upgrade', (request, stream, head) => {
@@ -85,6 +85,8 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
       return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     }
     if (fault === 'half' && open.size >= 50)
+      return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
+    if (fault === 'recover' && connections >= 100 && messages < (until ??= messages + 5)) // nobody is back before something has been missed
       return stream.end('HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n');
     if (fault === 'accept') {
       return stream.end('HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
