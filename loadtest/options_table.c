@@ -7,7 +7,8 @@
 #define AT(field) offsetof(struct load_options, field)
 
 enum {
-    DAY_MS = 24 * 3600 * 1000,
+    HOUR_MS = 3600 * 1000,
+    DAY_MS = 24 * HOUR_MS,
     RATE_MAX = 100 * 1000 * 1000,
 };
 
@@ -72,7 +73,7 @@ const struct option_row option_rows[] = {
      "storm over wss: come back with full handshakes, by a session ticket, or once each way", ONLY(STORM)},
     {"return-within", OPTION_DURATION, AT(return_within_ms), "60s", 1, DAY_MS, "TIME",
      "storm: how long to try to get everybody back; a failed attempt is repeated", ONLY(STORM)},
-    {"grace", OPTION_DURATION, AT(grace_ms), "2s", 1, 3600 * 1000, "TIME",
+    {"grace", OPTION_DURATION, AT(grace_ms), "2s", 1, HOUR_MS, "TIME",
      "storm, churn: a replaced connection need not have got what was published in its last TIME, nor the "
      "next "
      "what is published in its first TIME until something arrives; all else that does not arrive is lost",
