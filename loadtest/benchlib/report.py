@@ -4,6 +4,9 @@ import json
 import os
 import platform
 
+# What pushgate-load counts of messages that must not be.
+MESSAGE_FAULTS = ("lost", "late", "duplicated", "out_of_order", "corrupt", "misrouted", "unknown", "publish_refused")
+
 HEADINGS = ("what", "measured", "bare counterpart", "ratio", "budget", "", "")
 
 
