@@ -245,7 +245,8 @@ static void handle_event(struct acceptor *acceptor, const struct epoll_event *ev
         return;
     }
     if (event->data.u64 > EVENT_MAILBOX) {
-        (void)acceptor_accept(acceptor, (enum transport)(EVENT_LISTENER - event->data.u64));
+        if (acceptor->listening) /* else what this turn began with has made it pause */
+            (void)acceptor_accept(acceptor, (enum transport)(EVENT_LISTENER - event->data.u64));
         return;
     }
     struct pending *pending = acceptor_slot(acceptor, (uint32_t)event->data.u64);
