@@ -20,6 +20,15 @@ static bool keeps_history(const struct settings *settings)
     return false;
 }
 
+/* What slow clients can have waiting: no more than all of them together, each with its own bound. */
+static uint64_t outboxes(const struct settings *settings, uint64_t connections)
+{
+    uint64_t all = settings->limits.outbox_memory, each = settings->limits.outbox_bytes, sum;
+    if (each == 0 || __builtin_mul_overflow(connections, each, &sum))
+        return all;
+    return sum < all ? sum : all; /* 0: no bound, which is told apart */
+}
+
 struct memory_need memory_reckon(const struct settings *settings, uint64_t connections, uint64_t page_bytes)
 {
     return (struct memory_need){
@@ -28,7 +37,7 @@ struct memory_need memory_reckon(const struct settings *settings, uint64_t conne
         .page = page_bytes,
         .history = keeps_history(settings) ? settings->history.memory : 0,
         .inflight = settings->limits.inflight_bytes,
-        .outboxes = settings->limits.outbox_memory,
+        .outboxes = outboxes(settings, connections),
         .process = PROCESS_BYTES,
         .listener_outbox = *settings->listen.publish ? settings->publish.outbox_bytes : 0,
     };

@@ -319,10 +319,16 @@ static void judge_memory(struct judge *all, const struct preflight_machine *mach
     if (row->verdict != PREFLIGHT_TOO_SMALL)
         return;
     uint64_t left = available > demand->fixed_bytes ? available - demand->fixed_bytes : 0;
+    if (left < each) {
+        advise(row, "the kernel kills processes",
+               "more memory, or smaller bounds of what is kept for all together, %" PRIu64 " MiB now\n",
+               demand->fixed_bytes >> 20);
+        return;
+    }
     advise(row, "the kernel kills processes",
            "more memory, or at most %" PRIu64 " connections of %" PRIu64
            " bytes, of which the kernel's sockets take %" PRIu64 "\n",
-           left / each / ROUND * ROUND, each, kernel);
+           left / each >= ROUND ? left / each / ROUND * ROUND : left / each, each, kernel);
 }
 
 size_t preflight_judge(const struct preflight_machine *machine, const struct preflight_demand *demand,

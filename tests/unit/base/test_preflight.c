@@ -269,7 +269,12 @@ static void messages_and_what_is_there_anyway_are_part_of_the_memory(void **stat
                "at most 197000 connections of 8512 bytes, of which the kernel's sockets take 8256\n"));
     demand.fixed_bytes = 4ull << 30;
     assert_int_equal(judge(f, &demand), 1);
-    assert_non_null(strstr(row(f, "MemAvailable")->remedy, "at most 0 connections"));
+    assert_non_null(
+        strstr(row(f, "MemAvailable")->remedy,
+               "more memory, or smaller bounds of what is kept for all together, 4096 MiB now\n"));
+    demand.fixed_bytes = (2048ull << 20) - 8512 * 700;
+    assert_int_equal(judge(f, &demand), 1);
+    assert_non_null(strstr(row(f, "MemAvailable")->remedy, "at most 700 connections"));
 }
 
 static void two_sockets_on_a_chain_are_let_pass_and_three_are_not(void **state)

@@ -56,6 +56,18 @@ static void histories_count_when_a_topic_keeps_one(void **state)
     assert_true(prints(&settings, 1000, "          256 MiB  history.memory\n"));
 }
 
+static void few_connections_cannot_fill_what_is_for_all_outboxes(void **state)
+{
+    (void)state;
+    struct settings settings = usual();
+    settings.limits.outbox_bytes = MIB;
+    assert_int_equal(memory_reckon(&settings, 25, 4096).outboxes, 25 * MIB);
+    assert_int_equal(memory_reckon(&settings, 100, 4096).outboxes, 100 * MIB);
+    assert_int_equal(memory_reckon(&settings, UINT64_MAX / 2, 4096).outboxes, 100 * MIB);
+    settings.limits.outbox_memory = 0;
+    assert_int_equal(memory_reckon(&settings, 25, 4096).outboxes, 0);
+}
+
 static void connections_over_tls_cost_more(void **state)
 {
     (void)state;
@@ -101,6 +113,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(histories_count_when_a_topic_keeps_one),
+        cmocka_unit_test(few_connections_cannot_fill_what_is_for_all_outboxes),
         cmocka_unit_test(connections_over_tls_cost_more),
         cmocka_unit_test(slow_clients_are_counted_and_slow_backends_told_of),
         cmocka_unit_test(what_has_no_bound_is_named),
