@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct auth *key_files_auth(const struct settings *settings, char *error, size_t error_size)
@@ -90,9 +91,13 @@ static int try_read(const char *path)
     return access(path, R_OK) == 0 ? 0 : errno;
 }
 
-/* As the log is opened, but for making it: where there is none, one can be made. */
+/* As the log is opened, but for making it: where there is none, one can be made. What is no file is not
+ * opened: a pipe's reader would see its end. */
 static int try_append(const char *path)
 {
+    struct stat found;
+    if (stat(path, &found) == 0 && !S_ISREG(found.st_mode))
+        return access(path, W_OK) == 0 ? 0 : errno;
     int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd >= 0) {
         close(fd);

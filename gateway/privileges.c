@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -167,6 +168,7 @@ int privileges_try(const struct privileges *plan, int (*attempt)(const char *pat
     int status;
     if (!plan->change || geteuid() != 0)
         return attempt(path);
+    (void)signal(SIGCHLD, SIG_DFL); /* whoever started us may have had it ignored: nothing to wait for then */
     pid_t child = fork();
     if (child < 0)
         return errno;

@@ -132,6 +132,8 @@ static enum command_result config_set(const struct call *call)
     if (!config_value_choice(key, text, &level, why, sizeof why))
         return command_fail(call, "ERR CONFIG SET failed (possibly related to argument 'log.level') - %s",
                             why);
+    if ((enum log_level)level == log_get_level())
+        return command_ok(call);
     char from[ORIGIN_TEXT_MAX];
     client_origin(call->client, from);
     log_always(LOG_WARN, "operator_asked", "for=log_level was=%s is=%s publisher=%llu from=%s",
