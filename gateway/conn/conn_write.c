@@ -47,13 +47,24 @@ static void set_write_armed(struct pool *pool, struct conn *conn, bool armed)
     }
 }
 
+/* All others wait longer now. */
+static void waits_anew(struct pool *pool, struct conn_extra *extra)
+{
+    extra->last_taken = pool->now;
+    if (extra->write_armed) {
+        list_remove(&extra->waiting);
+        list_append(&pool->waiting, &extra->waiting);
+    }
+}
+
 /* `bytes` were just added to the outbox. */
 static void queued(struct pool *pool, struct conn *conn, size_t bytes)
 {
+    struct conn_extra *extra = conn->extra;
     counter_add(&pool->stats->outbox_bytes, bytes);
-    if (conn->extra->outbox.bytes == bytes)
-        conn->extra->last_taken = pool->now;
-    pool_count_outbox(pool, conn->extra);
+    if (extra->outbox.bytes == bytes)
+        waits_anew(pool, extra);
+    pool_count_outbox(pool, extra);
 }
 
 /* `bytes` were just taken from the outbox. */
@@ -61,11 +72,7 @@ static void unqueued(struct pool *pool, struct conn *conn, size_t bytes)
 {
     struct conn_extra *extra = conn->extra;
     counter_sub(&pool->stats->outbox_bytes, bytes);
-    extra->last_taken = pool->now;
-    if (extra->write_armed) { /* others wait longer now */
-        list_remove(&extra->waiting);
-        list_append(&pool->waiting, &extra->waiting);
-    }
+    waits_anew(pool, extra);
     pool_count_outbox(pool, extra);
 }
 

@@ -25,26 +25,25 @@ static void tell_own(struct pool *pool)
 }
 
 /* The one that has taken nothing for the longest time must leave: with 1013, or, when it is leaving already,
- * at once. */
-static void leave_first(struct pool *pool)
+ * at once. What it has begun frees nothing by a close: it stays first then, and goes before anybody else has
+ * to. True when it was open. */
+static bool leave_first(struct pool *pool)
 {
-    struct conn_extra *extra = LIST_ITEM(pool->waiting.next, struct conn_extra, waiting);
+    const struct conn_extra *extra = LIST_ITEM(pool->waiting.next, struct conn_extra, waiting);
     struct conn *conn = pool_conn(pool, extra->index);
-    if (conn->state != CONN_OPEN) {
+    bool open = conn->state == CONN_OPEN;
+    if (open)
+        conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+    else
         pool_destroy(pool, conn, CLOSE_SLOW);
-        return;
-    }
-    extra->last_taken = pool->now; /* its close frame has its time */
-    list_remove(&extra->waiting);
-    list_append(&pool->waiting, &extra->waiting);
-    conn_close(pool, conn, CLOSE_SLOW, 0, NULL);
+    return open;
 }
 
 void pool_relieve(struct pool *pool)
 {
     static struct log_limit limit;
     uint64_t most = pool->settings->limits.outbox_memory;
-    unsigned left = 0;
+    unsigned left = 0, closed = 0;
     tell_own(pool);
     pool->crowded = false;
     while (most && pool->gauges && !list_empty(&pool->waiting)) {
@@ -58,12 +57,12 @@ void pool_relieve(struct pool *pool)
             pool->crowded = true;
             break;
         }
-        leave_first(pool);
+        closed += leave_first(pool);
         tell_own(pool);
     }
-    if (left)
+    if (closed)
         log_limited(&limit, LOG_WARN, "outbox_memory_full", "reactor=%u closed=%u limit_bytes=%llu",
-                    (unsigned)pool->reactor, left, (unsigned long long)most);
+                    (unsigned)pool->reactor, closed, (unsigned long long)most);
 }
 
 int pool_relieve_wait_ms(const struct pool *pool)

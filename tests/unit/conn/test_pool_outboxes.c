@@ -226,19 +226,38 @@ static void what_a_client_asked_for_and_does_not_read_counts_too(void **state)
     end(bench, peers, PEERS);
 }
 
-static void who_does_not_even_take_its_close_frame_is_gone_when_room_is_short(void **state)
+/* Each has begun a frame that is not to be taken back: a close frame alone would free nothing. */
+static void one_frame_too_many_costs_one_client(int tls)
 {
-    (void)state;
     struct bench *bench = memory_bench(MEMORY);
     struct peer peers[PEERS];
     uint8_t large[30 * KIB] = {0};
-    open_stalled(bench, peers, PEERS, 0);
-    for (int i = 0; i < PEERS; i++) { /* begun by each of them, and not to be taken back */
+    int open = PEERS;
+    open_stalled(bench, peers, PEERS, tls);
+    for (int i = 0; i < PEERS; i++) {
         bench_publish(bench, topic_of(i), large, sizeof large);
         bench_settle(bench);
         assert_true(memory_of(bench) <= MEMORY);
+        assert_in_range(open_ones(bench, peers, PEERS), open - 1, open);
+        open = open_ones(bench, peers, PEERS);
     }
+    assert_true(memory_of(bench) > MEMORY - 2 * (int64_t)sizeof large);
+    for (int i = 0; i < PEERS; i++)
+        assert_int_equal(is_open(bench, &peers[i]),
+                         i >= PEERS - open); /* those that waited longest are gone */
     end(bench, peers, PEERS);
+}
+
+static void one_frame_too_many_costs_one_client_over_ws(void **state)
+{
+    (void)state;
+    one_frame_too_many_costs_one_client(0);
+}
+
+static void one_frame_too_many_costs_one_client_over_wss(void **state)
+{
+    (void)state;
+    one_frame_too_many_costs_one_client(1);
 }
 
 int main(void)
@@ -253,7 +272,8 @@ int main(void)
         cmocka_unit_test(before_it_is_full_only_those_go_that_are_stuck),
         cmocka_unit_test(a_message_that_waits_for_many_counts_once),
         cmocka_unit_test(what_a_client_asked_for_and_does_not_read_counts_too),
-        cmocka_unit_test(who_does_not_even_take_its_close_frame_is_gone_when_room_is_short),
+        cmocka_unit_test(one_frame_too_many_costs_one_client_over_ws),
+        cmocka_unit_test(one_frame_too_many_costs_one_client_over_wss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
