@@ -168,6 +168,7 @@ struct ask {
     struct broker_ask broker;
     uint32_t command;
     bool since_set, reverse, skip_history, at_once;
+    uint8_t flags; /* as the request's */
     enum history_demand demand;
     uint32_t limit;
     size_t room;

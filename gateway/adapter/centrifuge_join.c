@@ -75,6 +75,7 @@ static struct broker_request *request_for(const struct talk *talk, const struct 
     request->since_set =
         request->flags & SUBSCRIPTION_POSITIONED && join->wish.recover && join->wish.epoch_known;
     request->since = join->wish.since;
+    request->promised = join->reason == JOIN_CATCH_UP || join->reason == JOIN_ORDER;
     request->demand = HISTORY_WHOLE;
     /* A reply is as large as the client can take; pushes are many, and the server wants them. */
     request->room = join->reason == JOIN_SUBSCRIBE ? talk_room(talk) : 0;

@@ -124,6 +124,7 @@ static bool begin(struct talk *talk, struct connecting *connecting, struct serve
             .since = sub->wish.since,
             .limit = since ? UINT32_MAX : 0,
             .at_once = true,
+            .flags = rule->join_leave ? SUBSCRIPTION_ANNOUNCED : 0,
             .demand = HISTORY_WHOLE,
             .room = talk_room(talk),
         };

@@ -188,6 +188,7 @@ bool talk_ask(struct talk *talk, struct ask *ask)
     request->reverse = ask->reverse;
     request->limit = ask->limit;
     request->at_once = ask->at_once;
+    request->flags = ask->flags;
     request->demand = (uint8_t)ask->demand;
     request->room = ask->room;
     session->asked = (uint16_t)(session->asked + weight) & 0x7fff;

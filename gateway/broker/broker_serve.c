@@ -455,10 +455,37 @@ void broker_serve(struct broker *broker, struct broker_request *request)
     PG_ASSERT(!"only mail subscribes and leaves");
 }
 
-/* Who comes back with a position waits for others who have done so to be given what they have missed. */
-static bool too_much_missed(const struct broker *broker, const struct broker_request *request)
+static void top_taken(void *context, enum engine_result result, const struct history_page *page)
 {
-    return request->since_set && atomic_load_explicit(&broker->joining, memory_order_relaxed) > JOINING_MAX;
+    if (result == ENGINE_OK)
+        *(struct stream_position *)context = page->top;
+}
+
+/* Has anything been published since the position that the request brings? */
+static bool misses_any(struct broker *broker, const struct broker_request *request)
+{
+    const struct topic_rule *rule = rule_of(broker, request);
+    if (!broker->engine || rule->history_size == 0)
+        return false;
+    struct history_options options = broker_history_options(rule);
+    struct history_filter filter = {.limit = 0};
+    struct stream_position top = {.offset = UINT64_MAX};
+    broker->engine->ops->read(broker->engine, engine_topic_of(request), &options, &filter,
+                              clock_monotonic_ms(), top_taken, &top);
+    return request->since.offset != top.offset;
+}
+
+/* Who comes back with a position waits for others who have done so to be given what they have missed. */
+static bool too_much_missed(struct broker *broker, const struct broker_request *request)
+{
+    return request->since_set && atomic_load_explicit(&broker->joining, memory_order_relaxed) > JOINING_MAX &&
+           misses_any(broker, request);
+}
+
+/* One message to every subscriber, and another one when it leaves. */
+static bool too_much_to_announce(const struct broker *broker, const struct broker_request *request)
+{
+    return request->flags & SUBSCRIPTION_ANNOUNCED && broker_crowded(broker);
 }
 
 /* What clients ask for faster than reactors can deliver it must not pile up: they are told to try again, and
@@ -468,11 +495,12 @@ static bool is_too_much(struct broker *broker, const struct broker_request *requ
     switch ((enum broker_op)request->op) {
     case BROKER_PUBLISH:
         return !request->patient && (request->backend ? broker_congested(broker) : broker_crowded(broker));
-    case BROKER_SUBSCRIBE: /* one message to every subscriber, and another one when it leaves */
-        return (request->flags & SUBSCRIPTION_ANNOUNCED && broker_crowded(broker)) ||
-               too_much_missed(broker, request);
-    case BROKER_HISTORY:
-        return request->at_once && too_much_missed(broker, request);
+    case BROKER_SUBSCRIBE: /* who has been told that it has the topic cannot be told to come again */
+        return !request->promised &&
+               (too_much_to_announce(broker, request) || too_much_missed(broker, request));
+    case BROKER_HISTORY: /* the promise is not made */
+        return request->at_once &&
+               (too_much_to_announce(broker, request) || too_much_missed(broker, request));
     default:
         return false;
     }

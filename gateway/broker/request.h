@@ -87,11 +87,13 @@ struct broker_request {
     struct text chan_info; /* JSON or empty */
     struct text rest;      /* the asker's own */
     uint8_t client[16];    /* its id; all zero: a backend's */
-    uint8_t flags;         /* enum subscription_flags, BROKER_SUBSCRIBE and BROKER_LEAVE */
+    uint8_t flags;         /* enum subscription_flags, BROKER_SUBSCRIBE and BROKER_LEAVE. BROKER_HISTORY that
+                              is part of joining: SUBSCRIPTION_ANNOUNCED, or 0 */
     bool skip_history;     /* BROKER_PUBLISH */
     bool patient;          /* BROKER_PUBLISH: who asks holds back by itself, and is never told BROKER_BUSY */
     bool backend;          /* BROKER_PUBLISH: told BROKER_BUSY only when backends have to wait */
     bool at_once;          /* BROKER_HISTORY: part of joining, does not wait in line (broker_work) */
+    bool promised;         /* BROKER_SUBSCRIBE: the client has not asked, and is never told BROKER_BUSY */
     bool since_set;        /* BROKER_HISTORY and BROKER_SUBSCRIBE: items behind `since`, which stands below */
     bool reverse;          /* BROKER_HISTORY */
     uint8_t demand;        /* enum history_demand, BROKER_HISTORY and BROKER_SUBSCRIBE */

@@ -505,6 +505,33 @@ static void a_topic_without_history_by_now_is_joined_all_the_same(void **state)
     assert_int_equal(f->close_code, 0);
 }
 
+/* While too much is on its way, connect is refused, and not a client that is connected. */
+static void only_what_stands_before_the_reply_may_be_told_to_come_again(void **state)
+{
+    struct fake *f = *state;
+    fake_rule(f,
+              (struct topic_rule){.name = "told:*", .history_size = 10, .recover = true, .join_leave = true});
+    connect_with_channels(f, "\"a\",\"stream:a\",\"chat:a\"", "");
+    struct broker_request *request = asked(f, BROKER_SUBSCRIBE, "a");
+    assert_false(request->promised);
+    answer(f, request);
+    request = asked(f, BROKER_HISTORY, "stream:a");
+    assert_int_equal(request->flags, 0);
+    answer(f, request);
+    request = asked(f, BROKER_HISTORY, "chat:a");
+    assert_int_equal(request->flags, SUBSCRIPTION_ANNOUNCED);
+    answer(f, request);
+    free(f->frames[--f->frame_count]);
+    static const char *const behind[] = {"stream:a", "chat:a"};
+    for (size_t i = 0; i < 2; i++) {
+        request = asked(f, BROKER_SUBSCRIBE, behind[i]);
+        assert_true(request->promised);
+        answer(f, request);
+    }
+    hear_nothing(f);
+    assert_int_equal(f->close_code, 0);
+}
+
 static void a_full_topic_behind_the_reply_is_taken_back(void **state)
 {
     struct fake *f = *state;
@@ -602,6 +629,7 @@ int main(void)
         T(no_room_for_a_topic_fails_connect_too),
         T(no_room_for_a_topic_behind_the_reply_takes_it_back),
         T(a_topic_without_history_by_now_is_joined_all_the_same),
+        T(only_what_stands_before_the_reply_may_be_told_to_come_again),
         T(a_full_topic_behind_the_reply_is_taken_back),
         T(more_topics_than_a_connection_may_have_end_it),
         T(no_memory_for_a_topic_is_an_internal_error),

@@ -95,6 +95,7 @@ static void an_ordered_subscription_is_pushed_with_its_position(void **state)
     assert_int_equal(request->flags, SUBSCRIPTION_SERVER | SUBSCRIPTION_PRESENT | SUBSCRIPTION_ANNOUNCED |
                                          SUBSCRIPTION_JOIN_LEAVE);
     assert_memory_equal(request->chan_info.data, "{\"i\":1}", 7);
+    assert_true(request->promised); /* the client has not asked: it cannot be told to come again */
     answer(f, request);
     hear(f, "{\"push\":{\"channel\":\"room:a\",\"subscribe\":{\"data\":{\"d\":1}}}}");
     assert_int_equal(f->deadline, 30000);

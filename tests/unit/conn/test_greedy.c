@@ -226,6 +226,72 @@ static void nobody_is_announced_while_too_much_waits(void **state)
     stage_free(stage);
 }
 
+/* What the server API wants of everybody. The broker has its turn, and fan-out none. */
+static void order(struct stage *stage, const char *topic, uint64_t offset)
+{
+    struct broker_request *request = broker_request_create(&(struct broker_ask){.op = BROKER_ORDER});
+    assert_non_null(request);
+    request->order = order_create(&(struct order){.kind = ORDER_SUBSCRIBE,
+                                                  .topic = {topic, strlen(topic)},
+                                                  .recover = true,
+                                                  .since = {.offset = offset}});
+    assert_non_null(request->order);
+    broker_serve(stage->own.broker, request);
+    assert_int_equal(request->result, BROKER_OK);
+    broker_request_destroy(request);
+    broker_flush(stage->own.broker);
+    for (int i = 0; i < 3; i++)
+        turn_without_fanout(stage);
+}
+
+static void whom_the_server_subscribes_is_announced_all_the_same(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct peer peer = connected(stage, 0);
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
+    broker_bench_settle(&stage->own);
+    while (!broker_crowded(stage->own.broker))
+        publish_much(stage, &peer);
+    uint64_t answers = stage->own.answers;
+    order(stage, "here:a", 0);
+    assert_int_equal(stage->own.answers, answers + 1);
+    assert_true(broker_crowded(stage->own.broker));
+    broker_bench_settle(&stage->own);
+    assert_int_equal(stage->own.busy, 0);
+    assert_int_equal(count_heard(stage, &peer, "{\"channel\":\"here:a\",\"subscribe\":{"), 1);
+    peer_fini(&peer);
+    stage_free(stage);
+}
+
+/* The reply to connect is the last chance to tell it to come again. */
+static void nobody_is_promised_a_topic_that_announces_it_while_too_much_waits(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct peer peer = connected(stage, 0);
+    say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
+    broker_bench_settle(&stage->own);
+    while (!broker_crowded(stage->own.broker))
+        publish_much(stage, &peer);
+    for (int announced = 0; announced <= 1; announced++) {
+        struct broker_request *request =
+            broker_request_create(&(struct broker_ask){.op = BROKER_HISTORY, .topic = {"past:a", 6}});
+        assert_non_null(request);
+        request->at_once = true;
+        request->reactor = 0;
+        request->flags = announced ? SUBSCRIPTION_ANNOUNCED : 0;
+        mailbox_push(broker_mailbox(stage->own.broker), &request->mail.node);
+        broker_drain_mail(stage->own.broker);
+        assert_ptr_equal(mailbox_detach(&stage->own.mail), &request->mail.node);
+        assert_int_equal(request->result, announced ? BROKER_BUSY : BROKER_OK);
+        broker_request_destroy(request);
+    }
+    peer_fini(&peer);
+    broker_bench_settle(&stage->own);
+    stage_free(stage);
+}
+
 static void added(void *context, enum engine_result result, enum presence_change change)
 {
     (void)context;
@@ -460,6 +526,42 @@ static void what_is_recovered_does_not_pile_up_and_is_written_in_slices(void **s
     stage_free(stage);
 }
 
+static void a_storm_of_returns_costs_nobody_a_topic_that_the_server_wants_for_it(void **state)
+{
+    (void)state;
+    enum { MISSED = 6000 };
+    struct stage *stage = stage_new();
+    struct peer peer = connected(stage, 0), late = connected(stage, 0);
+    publish_long(stage, MISSED, 1);
+    come_and_go(stage, &peer, 0);
+    broker_drain_mail(stage->own.broker);
+    broker_bench_take_mail(&stage->own);
+    uint64_t answers = stage->own.answers, busy = stage->own.busy;
+    assert_true(busy > 0);
+    say(stage, &late, "\"subscribe\":{\"channel\":\"long:a\",\"recover\":true,\"offset\":5999}");
+    turn_without_fanout(stage);
+    assert_int_equal(stage->own.busy, busy + 1);
+    say(stage, &late, "\"subscribe\":{\"channel\":\"past:a\",\"recover\":true,\"offset\":0}");
+    turn_without_fanout(stage); /* who misses nothing does not wait either */
+    assert_int_equal(stage->own.answers, answers + 2);
+    assert_int_equal(stage->own.busy, busy + 1);
+    broker_bench_settle(&stage->own);
+    (void)count_heard(stage, &late, "nothing");
+    come_and_go(stage, &peer, 0);
+    broker_drain_mail(stage->own.broker);
+    broker_bench_take_mail(&stage->own);
+    answers = stage->own.answers;
+    busy = stage->own.busy;
+    order(stage, "long:a", MISSED - 1);
+    assert_in_range(stage->own.answers, answers + 1, answers + 2); /* `peer` may have its joins under way */
+    assert_int_equal(stage->own.busy, busy);
+    broker_bench_settle(&stage->own);
+    assert_int_equal(count_heard(stage, &late, "\"pub\":{\"data\":"), 1);
+    peer_fini(&peer);
+    peer_fini(&late);
+    stage_free(stage);
+}
+
 /* The table is full at what it has now. */
 static void fill(struct stage *stage)
 {
@@ -607,6 +709,9 @@ int main(void)
         cmocka_unit_test(who_was_let_in_and_did_not_wait_for_it_leaves),
         cmocka_unit_test(who_publishes_faster_than_is_delivered_is_refused),
         cmocka_unit_test(nobody_is_announced_while_too_much_waits),
+        cmocka_unit_test(whom_the_server_subscribes_is_announced_all_the_same),
+        cmocka_unit_test(nobody_is_promised_a_topic_that_announces_it_while_too_much_waits),
+        cmocka_unit_test(a_storm_of_returns_costs_nobody_a_topic_that_the_server_wants_for_it),
         cmocka_unit_test(answers_about_a_crowd_do_not_pile_up),
         cmocka_unit_test(a_crowd_that_no_client_could_be_told_of_is_not_looked_at),
         cmocka_unit_test(the_look_at_a_crowd_ends_with_the_room_for_it),
