@@ -46,6 +46,7 @@ struct conn_extra {
     uint32_t last_taken;          /* tick of the last progress of output: bytes taken, or the first queued */
     bool write_armed;             /* EPOLLOUT is asked for; then it stands in the pool's `waiting`, as: */
     uint32_t index;               /* of its connection */
+    uint32_t unconfirmed;         /* what the kernel still had for the client then; 0: unknown */
     struct list waiting;
     uint64_t own_counted; /* of the outbox' own bytes, in the pool's */
 };

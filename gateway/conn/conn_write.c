@@ -29,6 +29,8 @@ static ssize_t send_some(int fd, const struct iovec *parts, size_t count)
 static void set_write_armed(struct pool *pool, struct conn *conn, bool armed)
 {
     struct conn_extra *extra = conn->extra;
+    if (armed && !extra->unconfirmed) /* the kernel is full: from here it counts down */
+        extra->unconfirmed = pool_unconfirmed(conn);
     if (extra->write_armed == armed)
         return;
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET | (armed ? EPOLLOUT : 0),
@@ -47,23 +49,13 @@ static void set_write_armed(struct pool *pool, struct conn *conn, bool armed)
     }
 }
 
-/* All others wait longer now. */
-static void waits_anew(struct pool *pool, struct conn_extra *extra)
-{
-    extra->last_taken = pool->now;
-    if (extra->write_armed) {
-        list_remove(&extra->waiting);
-        list_append(&pool->waiting, &extra->waiting);
-    }
-}
-
 /* `bytes` were just added to the outbox. */
 static void queued(struct pool *pool, struct conn *conn, size_t bytes)
 {
     struct conn_extra *extra = conn->extra;
     counter_add(&pool->stats->outbox_bytes, bytes);
     if (extra->outbox.bytes == bytes)
-        waits_anew(pool, extra);
+        pool_wait_anew(pool, extra);
     pool_count_outbox(pool, extra);
 }
 
@@ -72,7 +64,7 @@ static void unqueued(struct pool *pool, struct conn *conn, size_t bytes)
 {
     struct conn_extra *extra = conn->extra;
     counter_sub(&pool->stats->outbox_bytes, bytes);
-    waits_anew(pool, extra);
+    pool_wait_anew(pool, extra);
     pool_count_outbox(pool, extra);
 }
 

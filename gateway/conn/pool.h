@@ -189,6 +189,10 @@ void pool_flush_dirty(struct pool *pool);
 
 /* After every change of an outbox: what it takes in memory by itself is counted. */
 void pool_count_outbox(struct pool *pool, struct conn_extra *extra);
+/* Its output has just made progress, or has only begun to wait: all others wait longer now. */
+void pool_wait_anew(struct pool *pool, struct conn_extra *extra);
+/* Bytes in the kernel that the client has not taken yet; 0 also when that cannot be told. */
+uint32_t pool_unconfirmed(const struct conn *conn);
 /* Once a turn: past limits.outbox_memory clients are closed as slow, those first that have taken nothing for
  * the longest time; past three quarters of it, those that have taken nothing for a second. */
 void pool_relieve(struct pool *pool);

@@ -2,8 +2,11 @@
 #include "gateway/base/log.h"
 #include "gateway/conn/pool.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 enum {
-    LEAVING_MAX = 64,     /* in one turn */
+    LEAVING_MAX = 64,     /* in one turn; so many are asked for, too */
     STUCK_MS = 1000,      /* without a byte taken: these leave first */
     LOOK_AGAIN_MS = 1000, /* others fill it, too */
 };
@@ -13,6 +16,34 @@ void pool_count_outbox(struct pool *pool, struct conn_extra *extra)
     uint64_t own = outbox_own(&extra->outbox);
     pool->outbox_own += own - extra->own_counted;
     extra->own_counted = own;
+}
+
+void pool_wait_anew(struct pool *pool, struct conn_extra *extra)
+{
+    extra->last_taken = pool->now;
+    extra->unconfirmed = 0;
+    if (extra->write_armed) {
+        list_remove(&extra->waiting);
+        list_append(&pool->waiting, &extra->waiting);
+    }
+}
+
+uint32_t pool_unconfirmed(const struct conn *conn)
+{
+    int bytes = 0;
+    return ioctl(conn->fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 ? (uint32_t)bytes : 0;
+}
+
+/* The kernel tells when a third of its buffer is free: for a client that reads slowly that can be seconds
+ * after it has taken something. */
+static bool has_taken(struct pool *pool, struct conn_extra *extra)
+{
+    uint32_t unconfirmed = pool_unconfirmed(pool_conn(pool, extra->index));
+    if (unconfirmed >= extra->unconfirmed)
+        return false;
+    pool_wait_anew(pool, extra);
+    extra->unconfirmed = unconfirmed;
+    return true;
 }
 
 /* One addition to what all reactors share, for whatever has changed. */
@@ -43,20 +74,28 @@ void pool_relieve(struct pool *pool)
 {
     static struct log_limit limit;
     uint64_t most = pool->settings->limits.outbox_memory;
-    unsigned left = 0, closed = 0;
+    unsigned asked = 0, left = 0, closed = 0;
     tell_own(pool);
     pool->crowded = false;
     while (most && pool->gauges && !list_empty(&pool->waiting)) {
         int64_t bytes = atomic_load_explicit(&pool->gauges->outboxes, memory_order_relaxed);
         if (bytes <= (int64_t)(most / 4 * 3))
             break;
-        const struct conn_extra *first = LIST_ITEM(pool->waiting.next, struct conn_extra, waiting);
-        if (bytes <= (int64_t)most && pool->now - first->last_taken < STUCK_MS / WHEEL_TICK_MS)
+        struct conn_extra *first = LIST_ITEM(pool->waiting.next, struct conn_extra, waiting);
+        bool full = bytes > (int64_t)most;
+        bool stuck = pool->now - first->last_taken >= STUCK_MS / WHEEL_TICK_MS;
+        if (!full && !stuck)
             break; /* others, perhaps another reactor's, are more in the way than these */
-        if (left++ == LEAVING_MAX) {
+        if (left == LEAVING_MAX || (!full && asked == LEAVING_MAX)) {
             pool->crowded = true;
             break;
         }
+        if (stuck && asked < LEAVING_MAX) {
+            asked++;
+            if (has_taken(pool, first))
+                continue;
+        }
+        left++;
         closed += leave_first(pool);
         tell_own(pool);
     }

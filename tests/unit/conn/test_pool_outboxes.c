@@ -193,6 +193,31 @@ static void before_it_is_full_only_those_go_that_are_stuck(void **state)
     end(bench, peers, 2);
 }
 
+static void who_reads_less_than_the_kernel_tells_of_is_not_stuck(void **state)
+{
+    (void)state;
+    struct bench *bench = memory_bench(MEMORY);
+    struct peer peers[2];
+    for (int i = 0; i < 2; i++) {
+        peers[i] = peer_open(bench, 0, topic_of(i), 64 * KIB);
+        while (memory_of(bench) < (i + 1) * MEMORY / 5 * 2)
+            publish(bench, topic_of(i), 1);
+    }
+    assert_in_range(memory_of(bench), MEMORY / 4 * 3, MEMORY);
+    bench_pass(bench, 900);
+    uint64_t waits = peer_conn(bench, &peers[0])->extra->outbox.bytes;
+    assert_true(peer_read(bench, &peers[0], 5 * KIB) > 0);
+    bench_pass(bench, 200);
+    assert_true(is_open(bench, &peers[0]));
+    assert_int_equal(peer_conn(bench, &peers[0])->extra->outbox.bytes, waits); /* there was no event */
+    assert_false(is_open(bench, &peers[1]));
+    while (memory_of(bench) < MEMORY / 4 * 3 + MESSAGE)
+        publish(bench, topic_of(0), 1);
+    bench_pass(bench, 1100); /* once is not for ever */
+    assert_false(is_open(bench, &peers[0]));
+    end(bench, peers, 2);
+}
+
 static void a_message_that_waits_for_many_counts_once(void **state)
 {
     (void)state;
@@ -270,6 +295,7 @@ int main(void)
         cmocka_unit_test(outboxes_are_bounded_over_wss),
         cmocka_unit_test(who_has_taken_nothing_for_the_longest_time_goes_first),
         cmocka_unit_test(before_it_is_full_only_those_go_that_are_stuck),
+        cmocka_unit_test(who_reads_less_than_the_kernel_tells_of_is_not_stuck),
         cmocka_unit_test(a_message_that_waits_for_many_counts_once),
         cmocka_unit_test(what_a_client_asked_for_and_does_not_read_counts_too),
         cmocka_unit_test(one_frame_too_many_costs_one_client_over_ws),
