@@ -73,12 +73,12 @@ struct session_more {
     size_t upgrade_bytes;
     char *held; /* commands that wait until it is connected */
     size_t held_bytes, held_room;
-    int64_t expire_at; /* unix seconds; 0: never */
-    bool by_backend;   /* the backend sees to its expiry; the client knows nothing of it */
-    bool refreshing;   /* the backend is asked whether it goes on, */
-    int64_t retry_at;  /* and could not say: it is asked again then */
-    uint16_t proxied;  /* requests to the backend that are not answered yet */
-    uint8_t bad_tokens;
+    int64_t expire_at;       /* unix seconds; 0: never */
+    bool by_backend;         /* the backend sees to its expiry; the client knows nothing of it */
+    bool refreshing;         /* the backend is asked whether it goes on, */
+    int64_t retry_at;        /* and could not say: it is asked again then */
+    uint16_t proxied;        /* requests to the backend that are not answered yet */
+    uint32_t bad_until_s;    /* clock_monotonic_ms() in seconds when all bad tokens are forgotten */
     uint64_t tokens_paid_ms; /* clock_monotonic_ms() when all tokens that were checked are paid for */
 };
 

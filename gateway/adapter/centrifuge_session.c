@@ -141,8 +141,8 @@ void session_more_tidy(struct session *session)
 {
     const struct session_more *more = session->more;
     if (!more || more->who || more->topics || more->connecting || more->upgrade || more->held ||
-        more->expire_at || more->refreshing || more->proxied || more->bad_tokens ||
-        more->tokens_paid_ms > clock_monotonic_ms())
+        more->expire_at || more->refreshing || more->proxied ||
+        more->bad_until_s > clock_monotonic_ms() / 1000 || more->tokens_paid_ms > clock_monotonic_ms())
         return;
     session_more_free(session);
 }

@@ -1,6 +1,7 @@
 /* Checks of clients' tokens. A signature costs a reactor up to a millisecond for each key that fits, and who
- * sends it some hundred bytes: so nobody has more of them checked than an honest client needs, who cannot
- * have one that is good is sent away, and the time that checks take is time of the client's own.
+ * sends it some hundred bytes: so nobody has more of them checked than an honest client needs, who brings
+ * only bad ones is sent away, and the time that checks take is time of the client's own. Away, but to come
+ * back: a page whose backend has signed with yesterday's key has done nothing wrong.
  */
 #include "gateway/adapter/centrifuge_internal.h"
 
@@ -8,7 +9,8 @@
 #include "gateway/base/log.h"
 
 enum {
-    BAD_TOKENS_MAX = 8,     /* of a connection */
+    BAD_TOKENS_MAX = 8,     /* of a connection, with no good one between them; */
+    FORGET_BAD_S = 30,      /* one is forgotten so often */
     RENEWAL_MS = 10 * 1000, /* so often every topic may be renewed, */
     RENEWALS_SAVED = 3,     /* and so many times at once after a rest */
     TOKENS_BESIDE = 8,      /* what counts as much as so many topics: the connection's own tokens */
@@ -59,13 +61,18 @@ enum auth_result talk_check_subscription(struct talk *talk, struct text token, s
         auth_check_subscription(link->auth, token.data, token.bytes, (int64_t)link->now_s, user.data,
                                 user.bytes, topic.data, topic.bytes, out);
     link->ops->charge(link, clock_monotonic_ns() - began);
+    if (result == AUTH_OK)
+        talk_session(talk)->more->bad_until_s = 0;
     return result;
 }
 
 void talk_bad_token(struct talk *talk, uint32_t command)
 {
-    if (++talk_session(talk)->more->bad_tokens >= BAD_TOKENS_MAX)
-        talk_disconnect(talk, CENTRIFUGE_DISCONNECT_INVALID_TOKEN);
+    struct session_more *more = talk_session(talk)->more;
+    uint32_t now = (uint32_t)(clock_monotonic_ms() / 1000);
+    more->bad_until_s = (more->bad_until_s > now ? more->bad_until_s : now) + FORGET_BAD_S;
+    if (more->bad_until_s > now + (BAD_TOKENS_MAX - 1) * FORGET_BAD_S)
+        talk_disconnect(talk, CENTRIFUGE_DISCONNECT_TOO_MANY_REQUESTS);
     else
         talk_error(talk, command, CENTRIFUGE_ERROR_PERMISSION_DENIED);
 }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "gateway/adapter/centrifuge_internal.h"
 #include "tests/unit/adapter/centrifuge_fixture.h"
 
 #define SUBSCRIBE   "{\"id\":2,\"subscribe\":{\"channel\":\"a\",\"token\":\"%s\"}}"
@@ -34,6 +35,39 @@ static unsigned errors(struct fake *f, unsigned id, unsigned code)
     return count;
 }
 
+static void bring_bad_tokens(struct fake *f, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        say(f, "{\"id\":2,\"subscribe\":{\"channel\":\"b\",\"token\":\"x\"}}");
+    assert_int_equal(errors(f, 2, 103), count);
+    assert_int_equal(f->close_code, 0);
+}
+
+static void a_good_token_makes_up_for_bad_ones(void **state)
+{
+    struct fake *f = *state;
+    fake_connect_user(f);
+    bring_bad_tokens(f, 7);
+    say_token(f, SUBSCRIBE, GOOD);
+    answer_ok(f, BROKER_SUBSCRIBE, "a");
+    hear(f, "{\"id\":2,\"subscribe\":{}}");
+    bring_bad_tokens(f, 7);
+    say_token(f, SUB_REFRESH, GOOD);
+    (void)errors(f, 2, 0);
+    bring_bad_tokens(f, 7);
+}
+
+static void bad_tokens_are_forgotten_with_time(void **state)
+{
+    struct fake *f = *state;
+    fake_connect_user(f);
+    bring_bad_tokens(f, 7);
+    f->session.more->bad_until_s -= 60; /* so much of it has passed */
+    bring_bad_tokens(f, 2);
+    say(f, "{\"id\":2,\"subscribe\":{\"channel\":\"b\",\"token\":\"x\"}}");
+    hear_close(f, 3013, "too many requests");
+}
+
 static void who_has_only_bad_tokens_is_sent_away(void **state)
 {
     struct fake *f = *state;
@@ -45,7 +79,7 @@ static void who_has_only_bad_tokens_is_sent_away(void **state)
     say(f, "{\"id\":3,\"ping\":{}}");
     hear(f, "{\"id\":3,\"ping\":{}}");
     say(f, "{\"id\":2,\"subscribe\":{\"channel\":\"b\",\"token\":\"x\"}}");
-    hear_close(f, 3500, "invalid token");
+    hear_close(f, 3013, "too many requests");
 }
 
 static void bad_tokens_of_one_message_are_counted_too(void **state)
@@ -59,7 +93,7 @@ static void bad_tokens_of_one_message_are_counted_too(void **state)
         at += (size_t)snprintf(message + at, sizeof message - at, "%s\n",
                                "{\"id\":2,\"subscribe\":{\"channel\":\"a\",\"token\":\"x\"}}");
     say(f, message);
-    assert_int_equal(f->close_code, 3500);
+    assert_int_equal(f->close_code, 3013);
     assert_int_equal(f->frame_count, 1);
     unsigned refused = 0;
     for (const char *hit = f->frames[0]; (hit = strstr(hit, "\"code\":103")); hit++)
@@ -83,7 +117,7 @@ static void refreshes_with_bad_tokens_count_with_the_others(void **state)
         hear_error(f, 2, 103);
     }
     say_token(f, SUB_REFRESH, "\"sub\":\"anna\",\"channel\":\"b\"");
-    hear_close(f, 3500, "invalid token");
+    hear_close(f, 3013, "too many requests");
 }
 
 static void no_more_are_checked_than_are_needed(void **state)
@@ -161,6 +195,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(who_has_only_bad_tokens_is_sent_away),
+        T(a_good_token_makes_up_for_bad_ones),
+        T(bad_tokens_are_forgotten_with_time),
         T(bad_tokens_of_one_message_are_counted_too),
         T(refreshes_with_bad_tokens_count_with_the_others),
         T(no_more_are_checked_than_are_needed),
