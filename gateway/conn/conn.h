@@ -44,7 +44,7 @@ struct conn_extra {
     struct ws_sequence sequence;
     struct tls_fragment fragment; /* beginning of a TLS handshake message */
     uint32_t last_taken;          /* tick of the last progress of output: bytes taken, or the first queued */
-    bool write_armed;             /* EPOLLOUT is asked for; then it stands in the pool's `waiting`, as: */
+    bool write_armed;             /* EPOLLOUT is asked for; with output it stands in `pool.waiting`, as: */
     uint32_t index;               /* of its connection */
     uint32_t unconfirmed;         /* what the kernel still had for the client then; 0: unknown */
     struct list waiting;

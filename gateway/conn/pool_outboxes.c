@@ -16,6 +16,8 @@ void pool_count_outbox(struct pool *pool, struct conn_extra *extra)
     uint64_t own = outbox_own(&extra->outbox);
     pool->outbox_own += own - extra->own_counted;
     extra->own_counted = own;
+    if (extra->write_armed && outbox_empty(&extra->outbox))
+        list_remove(&extra->waiting); /* all of it was dropped: nothing would be gained by its close */
 }
 
 void pool_wait_anew(struct pool *pool, struct conn_extra *extra)

@@ -173,6 +173,36 @@ static void who_has_taken_nothing_for_the_longest_time_goes_first(void **state)
     end(bench, peers, 3);
 }
 
+static void who_waits_for_nothing_any_more_stays_and_then_waits_anew(void **state)
+{
+    (void)state;
+    struct bench *bench = memory_bench(MEMORY);
+    struct peer peers[4];
+    open_stalled(bench, peers, 4, 0);
+    for (int i = 0; i < 3; i++) {
+        publish(bench, topic_of(i), 40);
+        bench_pass(bench, 200);
+    }
+    struct conn_extra *extra = peer_conn(bench, &peers[0])->extra;
+    uint64_t bytes = extra->outbox.bytes;
+    assert_true(outbox_drop_unsent(&extra->outbox) > 0); /* a policy's choice */
+    assert_true(outbox_empty(&extra->outbox));
+    counter_sub(&bench->stats.outbox_bytes, bytes);
+    pool_count_outbox(&bench->pool, extra);
+    while (is_open(bench, &peers[1]))
+        publish(bench, topic_of(2), 1);
+    assert_true(is_open(bench, &peers[0]));
+    publish(bench, topic_of(0), 1);
+    bench_pass(bench, 200);
+    while (is_open(bench, &peers[2]))
+        publish(bench, topic_of(3), 1);
+    assert_true(is_open(bench, &peers[0]));
+    while (is_open(bench, &peers[0])) /* it counts again */
+        publish(bench, topic_of(3), 1);
+    assert_true(is_open(bench, &peers[3]));
+    end(bench, peers, 4);
+}
+
 static void before_it_is_full_only_those_go_that_are_stuck(void **state)
 {
     (void)state;
@@ -294,6 +324,7 @@ int main(void)
         cmocka_unit_test(outboxes_are_bounded_over_ws),
         cmocka_unit_test(outboxes_are_bounded_over_wss),
         cmocka_unit_test(who_has_taken_nothing_for_the_longest_time_goes_first),
+        cmocka_unit_test(who_waits_for_nothing_any_more_stays_and_then_waits_anew),
         cmocka_unit_test(before_it_is_full_only_those_go_that_are_stuck),
         cmocka_unit_test(who_reads_less_than_the_kernel_tells_of_is_not_stuck),
         cmocka_unit_test(a_message_that_waits_for_many_counts_once),
