@@ -32,7 +32,7 @@ enum {
     GRACE_S = 25,        /* how long what has expired may wait for its refresh */
     REFRESH_RETRY_S = 5, /* until a backend that has not answered is asked again */
     ASKED_MAX = 1024,    /* a connection's unanswered requests to the broker, */
-    READ_WEIGHT = 4,     /* of which one that asks who is there, or what was, counts as so many, */
+    READ_WEIGHT = 16,    /* of which one that asks who is there, or what was, counts as so many, */
     PROXIED_MAX = 32,    /* and to the backend */
     HISTORY_MAX = 300,   /* publications of one page of history */
     SERVER_SUBS_MAX = 255,

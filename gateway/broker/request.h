@@ -102,6 +102,7 @@ struct broker_request {
     uint64_t room; /* BROKER_HISTORY and BROKER_SUBSCRIBE: bytes of items, as history_filter has them */
     struct stream_position since;
     struct order *order; /* BROKER_ORDER: a reference */
+    uint64_t came_ns;    /* the broker's own: since when it waits in line (broker_work) */
 
     /* answered */
     int64_t queued;  /* BROKER_PUBLISH: connections that it was queued to; −1: refused */

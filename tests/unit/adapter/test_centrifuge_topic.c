@@ -141,7 +141,7 @@ static void questions_about_a_topic_weigh_more_than_other_requests(void **state)
 {
     struct fake *f = *state;
     fake_connect(f);
-    for (int i = 0; i < 128; i++)
+    for (int i = 0; i < 32; i++)
         say(f, "{\"id\":5,\"presence\":{\"channel\":\"room:a\"}}\n{\"id\":5,\"history\":{\"channel\":\"kept:"
                "a\"}}");
     hear_nothing(f);
@@ -149,12 +149,12 @@ static void questions_about_a_topic_weigh_more_than_other_requests(void **state)
     hear_error(f, 5, 111);
     answer_failed(f, BROKER_PRESENCE, "room:a", BROKER_TOO_LARGE);
     hear_error(f, 5, 106);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 16; i++)
         say(f, "{\"id\":5,\"presence_stats\":{\"channel\":\"room:a\"}}");
     hear_nothing(f);
     say(f, "{\"id\":5,\"presence_stats\":{\"channel\":\"room:a\"}}");
     hear_error(f, 5, 111);
-    assert_int_equal(f->request_count, 255 + 4);
+    assert_int_equal(f->request_count, 63 + 16);
 }
 
 static void the_backend_may_change_what_is_published_or_refuse_it(void **state)
