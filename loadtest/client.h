@@ -85,11 +85,12 @@ _Static_assert(sizeof(struct client) + sizeof(struct client_tls) <= 216,
 /* Follows the slots where connections return and messages are checked: what their places have missed. Numbers
  * are those of the place's topic. */
 struct client_place {
-    struct list joining; /* linked from the 101 on for --grace */
-    uint64_t joined_ns;
+    struct list joining;            /* linked from the 101 on for --grace */
+    uint64_t started_ns, joined_ns; /* connect() and 101 of the present connection, if it is not the first */
     /* From the first up to the second, the last connection has lost messages, up to the third there was none,
      * up to the fourth the present one was joining; all that came after all are below its sequence.next. */
     uint32_t lost_from, away_from, joining_from, owed;
+    uint32_t received; /* follows the highest one that the present connection has received */
 };
 
 struct client_context {

@@ -201,7 +201,7 @@ static size_t take_answer(struct client_context *context, struct client *client,
     counter_set(&stats->last_open_ns, now_ns);
     if (client->joining) {
         counter_add(&stats->returned, 1);
-        client_place_taken(context, client, now_ns);
+        client_place_taken(context, client, client->heap->started_ns, now_ns);
     }
     client_leave_in_progress(context, client);
     counter_add(&stats->opened, 1);

@@ -76,8 +76,10 @@ bool client_places_init(struct client_context *context, uint32_t capacity);
 void client_places_fini(struct client_context *context);
 /* Ends --grace for those that have had it. */
 void client_places_expire(struct client_context *context, uint64_t now_ns);
-/* A place has its 101 again; its connection is about to be gone. Nothing without places. */
-void client_place_taken(struct client_context *context, struct client *client, uint64_t now_ns);
+/* A place has its 101 again, by a connect() at started_ns; its connection is about to be gone. Nothing
+ * without places. */
+void client_place_taken(struct client_context *context, struct client *client, uint64_t started_ns,
+                        uint64_t now_ns);
 void client_place_left(struct client_context *context, struct client *client);
 void client_take_message(struct client_context *context, struct client *client, const uint8_t *data,
                          size_t len);

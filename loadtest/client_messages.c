@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+/* A delivery may be slower by so much than all that have been seen. */
+static const uint64_t SLOWER_NS = 100000000;
+
 static uint32_t owed_of(const struct client_context *context, const struct client *client)
 {
     return context->places ? context->places[client_index(context, client)].owed : 0;
@@ -123,7 +126,8 @@ void client_place_left(struct client_context *context, struct client *client)
     place->away_from = place->joining_from = place->owed = (uint32_t)end;
 }
 
-void client_place_taken(struct client_context *context, struct client *client, uint64_t now_ns)
+void client_place_taken(struct client_context *context, struct client *client, uint64_t started_ns,
+                        uint64_t now_ns)
 {
     if (!context->places)
         return;
@@ -136,7 +140,9 @@ void client_place_taken(struct client_context *context, struct client *client, u
                     published_in(context, client, place->away_from, now));
         place->joining_from = place->owed = (uint32_t)now;
     }
+    place->started_ns = started_ns;
     place->joined_ns = now_ns;
+    place->received = 0;
     list_append(&context->joining, &place->joining);
 }
 
@@ -192,14 +198,53 @@ static void join(struct client_context *context, struct client *client, uint32_t
 
 /* Messages */
 
-/* What comes when the lost ones have been counted is one of them. */
-static void take_late(struct client_context *context, struct client *client, uint32_t number)
+/* Whether the present connection has received neither this one nor a later one before. */
+static bool first_here(struct client_context *context, const struct client *client, uint32_t number)
+{
+    if (!context->places)
+        return false;
+    struct client_place *place = &context->places[client_index(context, client)];
+    bool first = number >= place->received;
+    if (first)
+        place->received = number + 1;
+    return first;
+}
+
+/* Whether a message may have been on its way to the subscribers when the connection became one, which it did
+ * some time after its connect(). */
+static bool was_under_way(const struct client_context *context, const struct client *client,
+                          const struct payload *payload)
+{
+    const struct client_place *place = &context->places[client_index(context, client)];
+    uint64_t grace_ns = context->confirmed.age_ns;
+    uint64_t slowest_ns =
+        atomic_load_explicit(&client_stats(context, client)->latency.max_us, memory_order_relaxed) * 1000 +
+        SLOWER_NS;
+    uint64_t open_ns = context->now_ns > place->joined_ns ? context->now_ns - place->joined_ns : 0;
+    uint64_t age_ns = place->started_ns > payload->sent_ns ? place->started_ns - payload->sent_ns : 0;
+
+    return open_ns < grace_ns && age_ns < grace_ns && age_ns <= slowest_ns;
+}
+
+/* What the place's earlier connection has received may reach this one, too, as a new subscriber: a server
+ * that does not remember each client's messages cannot know. Twice on one connection, or sent again from a
+ * memory, is a fault. */
+static void take_duplicate(struct client_context *context, struct client *client,
+                           const struct payload *payload, bool first)
 {
     struct load_stats *stats = client_stats(context, client);
-    uint32_t owed = owed_of(context, client);
+    counter_add(first && was_under_way(context, client, payload) ? &stats->twice : &stats->duplicated, 1);
+}
+
+/* What comes when the lost ones have been counted is one of them. */
+static void take_late(struct client_context *context, struct client *client, const struct payload *payload)
+{
+    struct load_stats *stats = client_stats(context, client);
+    uint32_t owed = owed_of(context, client), number = payload->sequence;
+    bool first = first_here(context, client, number);
 
     if (sequence_accept(&client->sequence, number, owed) == SEQUENCE_DUPLICATE) {
-        counter_add(&stats->duplicated, 1);
+        take_duplicate(context, client, payload, first);
         return;
     }
     if (number < owed)
@@ -213,6 +258,7 @@ static void take_number(struct client_context *context, struct client *client, c
 {
     struct load_stats *stats = client_stats(context, client);
     uint64_t before = client_outstanding(context, client);
+    bool first = first_here(context, client, payload->sequence);
 
     if (client->joining && context->places && payload->sequence >= client->sequence.next)
         join(context, client, payload->sequence);
@@ -220,7 +266,7 @@ static void take_number(struct client_context *context, struct client *client, c
     enum sequence_verdict verdict = sequence_accept(&client->sequence, payload->sequence, owed);
     context->outstanding += client_outstanding(context, client) - before;
     if (verdict == SEQUENCE_DUPLICATE) {
-        counter_add(&stats->duplicated, 1);
+        take_duplicate(context, client, payload, first);
         return;
     }
     if (verdict == SEQUENCE_LATE) {
@@ -260,7 +306,7 @@ static void take_payload(struct client_context *context, struct client *client, 
     if (payload.topic != client_topic(context, client_index(context, client)))
         counter_add(&stats->misrouted, 1);
     else if (context->counted)
-        take_late(context, client, payload.sequence);
+        take_late(context, client, &payload);
     else
         take_number(context, client, &payload);
 }

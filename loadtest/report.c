@@ -153,6 +153,9 @@ static void text_messages(const struct load_result *result, FILE *out)
     if (counter_read(&total->late) > 0)
         text_count(out, "late", counter_read(&total->late), "came when nobody waited any longer");
     text_count(out, "duplicated", counter_read(&total->duplicated), "");
+    if (counter_read(&total->twice) > 0)
+        text_count(out, "twice across reconnect", counter_read(&total->twice),
+                   "on their way when the next connection opened, no fault");
     text_count(out, "out of order", counter_read(&total->out_of_order), "");
     text_count(out, "corrupt", counter_read(&total->corrupt), "");
     text_count(out, "misrouted", counter_read(&total->misrouted), "");

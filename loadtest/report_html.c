@@ -208,6 +208,8 @@ static void write_tiles(const struct load_result *result, FILE *out)
                        counter_read(&total->corrupt) + counter_read(&total->misrouted) +
                        (result->options->allow_unknown ? 0 : counter_read(&total->unknown)),
                    "duplicated, out of order, corrupt, misrouted or unknown", true);
+        if (counter_read(&total->twice) > 0)
+            tile_count(out, counter_read(&total->twice), "received twice across a reconnect", false);
         if (histogram_count(&total->latency) > 0)
             tile(out, plot_duration((double)report_quantile(&total->latency, 0.99), number),
                  "p99 from publish to frame", "");

@@ -146,6 +146,7 @@ static void json_messages(struct json *json, const struct load_result *result)
     json_uint(json, "lost", counter_read(&total->lost));
     json_uint(json, "late", counter_read(&total->late));
     json_uint(json, "duplicated", counter_read(&total->duplicated));
+    json_uint(json, "twice_across_reconnect", counter_read(&total->twice));
     json_uint(json, "out_of_order", counter_read(&total->out_of_order));
     json_uint(json, "corrupt", counter_read(&total->corrupt));
     json_uint(json, "misrouted", counter_read(&total->misrouted));

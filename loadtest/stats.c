@@ -44,6 +44,7 @@ void load_stats_merge(struct load_stats *into, const struct load_stats *from, bo
     add(&into->delivered, &from->delivered);
     add(&into->recovered, &from->recovered);
     add(&into->duplicated, &from->duplicated);
+    add(&into->twice, &from->twice);
     add(&into->out_of_order, &from->out_of_order);
     add(&into->corrupt, &from->corrupt);
     add(&into->misrouted, &from->misrouted);

@@ -45,6 +45,7 @@ struct load_stats {
     counter delivered;
     counter recovered; /* of those, published while the place had no connection */
     counter duplicated;
+    counter twice; /* came to a place's next connection, too, being under way when it opened */
     counter out_of_order;
     counter corrupt;
     counter misrouted;        /* intact, but of a topic that this connection has not subscribed to */

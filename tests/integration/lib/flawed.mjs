@@ -71,7 +71,7 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
     : createServer();
   const upgrader = new WebSocketServer({ noServer: true, perMessageDeflate: false, autoPong: fault !== 'pong' });
   const topics = new Map(), sockets = new Set(), open = new Set(), history = new Map(), received = new Map(); // topic → messages, client → how many
-  let connections = 0, refusals = 0, published = 0, messages = 0, until;
+  let connections = 0, refusals = 0, published = 0, messages = 0, newest = -Infinity, until;
 
   server.on('connection', socket => { sockets.add(socket); socket.on('close', () => sockets.delete(socket)); });
   server.on('upgrade', (request, stream, head) => {
@@ -107,6 +107,7 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
         for (const message of (history.get(topic) ?? []).slice(fault === 'recover' ? received.get(socket.client) ?? 0 : 0)) socket.send(message);
         received.set(socket.client, history.get(topic)?.length ?? 0);
       }
+      if (fault === 'overlap' && performance.now() < newest + 80) socket.send(history.get(topic).at(-1)); // as if its fan-out were under way
       if (fault === 'pong') socket.on('ping', data => socket.pong(socket.flawed ? Buffer.alloc(data.length) : data));
       if (fault === 'tardy') socket._receiver.prependListener('conclude', () => { if (socket.tardy) socket.send(socket.tardy); });
       if (conclusions[fault] && (socket.flawed || connections > 50)) {
@@ -123,6 +124,7 @@ export async function flawed(t, { fault, certificate, password, tls = 'TLSv1.3' 
     messages++;
     if (!history.has(topic)) history.set(topic, []);
     history.get(topic).push(message);
+    newest = performance.now();
     for (const socket of topics.get(topic) ?? []) {
       if (fault === 'fragment') {
         socket.send(message.slice(0, 50), { fin: false });

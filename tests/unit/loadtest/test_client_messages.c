@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-enum { TOPICS = 2, PLACES = 4, BYTES = 64, GRACE_MS = 1000 };
+enum { TOPICS = 2, PLACES = 4, BYTES = 64, GRACE_MS = 1000, OPENING_MS = 10 };
 
 static const uint64_t SECOND = 1000000000;
 
@@ -85,6 +85,17 @@ static void take(struct scene *scene, uint32_t index, uint32_t from, uint32_t to
     }
 }
 
+/* One message, published `ago` milliseconds ago, arrives. */
+static void take_aged(struct scene *scene, uint32_t index, uint32_t number, uint64_t ago)
+{
+    struct payload payload = {
+        .topic = index % TOPICS, .sequence = number, .sent_ns = scene->now_ns - ago * 1000000};
+    uint8_t text[BYTES];
+    payload_write(&scene->format, &payload, (char *)text);
+    scene->clients.now_ns = scene->now_ns;
+    client_take_message(&scene->clients, client_at(&scene->clients, index), text, BYTES);
+}
+
 static void leave(struct scene *scene, uint32_t index)
 {
     client_end(&scene->clients, client_at(&scene->clients, index), END_CUT, NULL);
@@ -95,7 +106,8 @@ static void come_back(struct scene *scene, uint32_t index)
     struct client *client = client_at(&scene->clients, index);
     client->joining = true;
     client->state = CLIENT_OPEN;
-    client_place_taken(&scene->clients, client, scene->now_ns);
+    client_place_taken(&scene->clients, client, scene->now_ns - OPENING_MS * UINT64_C(1000000),
+                       scene->now_ns);
 }
 
 static void settle(struct scene *scene)
@@ -230,6 +242,100 @@ static void a_server_that_recovers_is_credited_and_one_that_repeats_is_found_out
     end(scene);
 }
 
+static void what_was_on_its_way_when_a_connection_was_replaced_is_no_duplicate(void **state)
+{
+    (void)state;
+    struct scene *scene = begin(LOAD_CHURN);
+    publish(scene, 4);
+    for (uint32_t i = 0; i < PLACES; i++)
+        for (uint32_t number = 0; number < 4; number++)
+            take_aged(scene, i, number, 50);
+    for (uint32_t i = 0; i < PLACES; i++)
+        leave(scene, i);
+    pass(scene, 100);
+    for (uint32_t i = 0; i < PLACES; i++)
+        come_back(scene, i);
+    take_aged(scene, 0, 2, 50 + 100 + OPENING_MS + 1); /* slower than any, by more than is allowed */
+    SAYS(scene, duplicated, 1);
+    SAYS(scene, twice, 0);
+    take_aged(scene, 0, 3, 50 + 100 + OPENING_MS);
+    SAYS(scene, duplicated, 1);
+    SAYS(scene, twice, 1);
+    take_aged(scene, 0, 3, 50 + 100 + OPENING_MS); /* and again on the same connection */
+    take_aged(scene, 0, 2, 50 + 100 + OPENING_MS); /* and what came before it */
+    SAYS(scene, duplicated, 3);
+    leave(scene, 0);
+    come_back(scene, 0);
+    take_aged(scene, 0, 3, 50 + 100 + OPENING_MS); /* was slow enough for a third connection */
+    SAYS(scene, twice, 2);
+    publish(scene, 1);
+    for (uint32_t i = 0; i < PLACES; i++)
+        take_aged(scene, i, 4, 0);
+    take_aged(scene, 0, 4, 0);
+    take_aged(scene, 1, 3, 50); /* never before on this connection, but after a later one */
+    SAYS(scene, duplicated, 5);
+    SAYS(scene, twice, 2);
+    SAYS(scene, delivered, PLACES * 5);
+    SAYS(scene, out_of_order, 0);
+    SAYS(scene, recovered, 0);
+    count(scene);
+    SAYS(scene, lost, 0);
+    adds_up(scene);
+    end(scene);
+}
+
+static void what_a_slow_server_still_had_under_way_is_no_duplicate_within_grace(void **state)
+{
+    (void)state;
+    struct scene *scene = begin(LOAD_STORM);
+    publish(scene, 2);
+    for (uint32_t i = 0; i < PLACES; i++) {
+        take_aged(scene, i, 0, 5000); /* the slowest */
+        take_aged(scene, i, 1, 0);
+    }
+    for (uint32_t i = 0; i < PLACES; i++)
+        leave(scene, i);
+    pass(scene, 900);
+    for (uint32_t i = 0; i < PLACES; i++)
+        come_back(scene, i);
+    take_aged(scene, 0, 0, GRACE_MS + OPENING_MS); /* was published longer ago than it could be owed for */
+    take_aged(scene, 1, 1, 900);
+    SAYS(scene, duplicated, 1);
+    SAYS(scene, twice, 1);
+    settle(scene);
+    assert_int_equal(scene->clients.outstanding, 0);
+    pass(scene, 500);
+    count(scene); /* there was nothing to wait for */
+    take_aged(scene, 2, 1, 1400);
+    SAYS(scene, twice, 2);
+    pass(scene, 500);
+    take_aged(scene, 3, 1, 1900);
+    SAYS(scene, duplicated, 2);
+    SAYS(scene, twice, 2);
+    SAYS(scene, late, 0);
+    SAYS(scene, delivered, PLACES * 2);
+    adds_up(scene);
+    end(scene);
+}
+
+static void twice_on_one_connection_is_a_duplicate_however_young(void **state)
+{
+    (void)state;
+    for (int mode = LOAD_FANOUT; mode <= LOAD_CHURN; mode++) {
+        struct scene *scene = begin((enum load_mode)mode);
+        publish(scene, 3);
+        take_aged(scene, 0, 0, 0);
+        take_aged(scene, 0, 0, 0);
+        take_aged(scene, 0, 2, 0);
+        take_aged(scene, 0, 1, 0);
+        take_aged(scene, 0, 1, 0);
+        SAYS(scene, duplicated, 2);
+        SAYS(scene, twice, 0);
+        SAYS(scene, delivered, 3);
+        end(scene);
+    }
+}
+
 static void what_a_silent_connection_lost_is_credited_to_a_server_that_recovers_it(void **state)
 {
     (void)state;
@@ -350,6 +456,9 @@ int main(void)
         cmocka_unit_test(what_is_missed_after_the_101_is_lost_when_grace_is_over),
         cmocka_unit_test(a_connection_that_got_nothing_is_found_out_when_it_is_replaced),
         cmocka_unit_test(a_server_that_recovers_is_credited_and_one_that_repeats_is_found_out),
+        cmocka_unit_test(what_was_on_its_way_when_a_connection_was_replaced_is_no_duplicate),
+        cmocka_unit_test(what_a_slow_server_still_had_under_way_is_no_duplicate_within_grace),
+        cmocka_unit_test(twice_on_one_connection_is_a_duplicate_however_young),
         cmocka_unit_test(what_a_silent_connection_lost_is_credited_to_a_server_that_recovers_it),
         cmocka_unit_test(what_comes_when_the_lost_are_counted_is_late_and_not_lost),
         cmocka_unit_test(refused_messages_are_neither_lost_nor_excuse_a_loss),

@@ -60,6 +60,8 @@ static void every_kind_of_fault_fails_the_run(void **state)
         counter_set(faults[i], 0);
         assert_int_equal(load_result_verdict(result), LOAD_PASSED);
     }
+    counter_set(&result->total.twice, 1); /* across a reconnect */
+    assert_int_equal(load_result_verdict(result), LOAD_PASSED);
     counter_set(&result->total.opened, 9);
     assert_int_equal(load_result_verdict(result), LOAD_FAILED);
     free(result);
