@@ -70,17 +70,20 @@ for (const thread of ['reactor-1', 'acceptor-0', 'publisher', 'admin']) {
     const every = 150; // ms between two questions
     const service = await notifying(`@pushgate-test-${process.pid}-${thread}`, {}, String(4 * every * 1000));
     const { gateway, said } = service;
-    await until('two feedings', () => said('WATCHDOG=1').length >= 2);
-    const hanging = run(script('hang_thread'), String(gateway.pid), thread);
-    assert.equal(await hanging.line(), 'hangs');
-    await until('it is named', () => new RegExp(`level=error event=thread_silent thread=${thread}`).test(gateway.stderr));
-    const fed = said('WATCHDOG=1').length, since = Date.now();
-    await until('two more questions', () => Date.now() - since > 2 * every);
-    assert.equal(said('WATCHDOG=1').length, fed);
-    await hanging.end();
-    await until('it is fed again', () => said('WATCHDOG=1').length > fed);
-    assert.match(gateway.stderr, new RegExp(`event=thread_answers thread=${thread}`));
-    await service.stop();
+    try {
+      await until('two feedings', () => said('WATCHDOG=1').length >= 2);
+      const hanging = run(script('hang_thread'), String(gateway.pid), thread);
+      assert.equal(await hanging.line(), 'hangs');
+      await until('it is named', () => new RegExp(`level=error event=thread_silent thread=${thread}`).test(gateway.stderr));
+      const fed = said('WATCHDOG=1').length, since = Date.now();
+      await until('two more questions', () => Date.now() - since > 2 * every);
+      assert.equal(said('WATCHDOG=1').length, fed);
+      await hanging.end();
+      await until('it is fed again', () => said('WATCHDOG=1').length > fed);
+      await until('its line is written', () => new RegExp(`event=thread_answers thread=${thread}`).test(gateway.stderr));
+    } finally {
+      await service.stop();
+    }
   });
 }
 
