@@ -96,7 +96,10 @@ static int try_read(const char *path)
 static int try_append(const char *path)
 {
     struct stat found;
-    if (stat(path, &found) == 0 && !S_ISREG(found.st_mode))
+    bool exists = stat(path, &found) == 0;
+    if (exists && S_ISDIR(found.st_mode))
+        return EISDIR;
+    if (exists && !S_ISREG(found.st_mode))
         return access(path, W_OK) == 0 ? 0 : errno;
     int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd >= 0) {
