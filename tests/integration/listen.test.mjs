@@ -284,7 +284,7 @@ describe('a listener that stands still', () => {
     assert.equal(wrong, 0);
     assert.equal(await gateway.metric('pushgate_listeners_cut_total'), 1);
     assert.equal(await gateway.metric('pushgate_listeners'), 1);
-    assert.match(gateway.stderr, /event=publisher_closed publisher=\d+ reason=slow_listener waiting_bytes=\d+/);
+    await until('the log says why', () => /event=publisher_closed publisher=\d+ reason=slow_listener waiting_bytes=\d+/.test(gateway.stderr));
     assert.equal(gateway.stderr.match(/slow_listener/g).length, 1);
     if (measurable) {
       assert.ok(slowest < 1000, `a publish took ${slowest} ms`);

@@ -275,7 +275,7 @@ describe('status with a password', () => {
       return response.status === 200 && response.text();
     }, 5000);
     assert.match(metrics, /pushgate_admin_refused_total\{reason="throttled"\} [1-9]/);
-    assert.match(gateway().stderr, /event=admin_secret_wrong address=127\.0\.0\.1/);
+    await until('the log says so', () => /event=admin_secret_wrong address=127\.0\.0\.1/.test(gateway().stderr));
     assert.ok(!gateway().stderr.includes(password));
   });
 });
