@@ -319,7 +319,7 @@ static void judge_memory(struct judge *all, const struct preflight_machine *mach
     if (row->verdict != PREFLIGHT_TOO_SMALL)
         return;
     uint64_t left = available > demand->fixed_bytes ? available - demand->fixed_bytes : 0;
-    if (left < each) {
+    if (each == 0 || left < each) {
         advise(row, "the kernel kills processes",
                "more memory, or smaller bounds of what is kept for all together, %" PRIu64 " MiB now\n",
                demand->fixed_bytes >> 20);
