@@ -244,15 +244,22 @@ static void order(struct stage *stage, const char *topic, uint64_t offset)
         turn_without_fanout(stage);
 }
 
-static void whom_the_server_subscribes_is_announced_all_the_same(void **state)
+/* A peer whose publications wait, more of them than clients may have waiting. */
+static struct peer crowding(struct stage *stage)
 {
-    (void)state;
-    struct stage *stage = stage_new();
     struct peer peer = connected(stage, 0);
     say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
     broker_bench_settle(&stage->own);
     while (!broker_crowded(stage->own.broker))
         publish_much(stage, &peer);
+    return peer;
+}
+
+static void whom_the_server_subscribes_is_announced_all_the_same(void **state)
+{
+    (void)state;
+    struct stage *stage = stage_new();
+    struct peer peer = crowding(stage);
     uint64_t answers = stage->own.answers;
     order(stage, "here:a", 0);
     assert_int_equal(stage->own.answers, answers + 1);
@@ -269,11 +276,7 @@ static void nobody_is_promised_a_topic_that_announces_it_while_too_much_waits(vo
 {
     (void)state;
     struct stage *stage = stage_new();
-    struct peer peer = connected(stage, 0);
-    say(stage, &peer, "\"subscribe\":{\"channel\":\"talk:a\"}");
-    broker_bench_settle(&stage->own);
-    while (!broker_crowded(stage->own.broker))
-        publish_much(stage, &peer);
+    struct peer peer = crowding(stage);
     for (int announced = 0; announced <= 1; announced++) {
         struct broker_request *request =
             broker_request_create(&(struct broker_ask){.op = BROKER_HISTORY, .topic = {"past:a", 6}});
